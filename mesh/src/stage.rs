@@ -1,0 +1,73 @@
+//! How far the boot at the far end of a link has come: the vocabulary of `meshboot status`.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LinkId, Mac, MachineId, NodeName};
+
+/// One step of a boot, in the order in which they happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// No cable, or no power at the other end.
+    Dark,
+    /// The cable carries; nobody has asked yet.
+    Carrier,
+    /// The far end was given the link's address.
+    Addressed,
+    /// The firmware loads the boot file.
+    Loading,
+    /// The initrd fetches the root image.
+    Root,
+    /// The far end asked for its configuration and waits for it.
+    Asking,
+    /// The configuration was handed out.
+    Configured,
+    /// The node has started to join.
+    Joining,
+    /// Kubernetes calls the node Ready.
+    Ready,
+}
+
+/// What the near end knows of one of its links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// The link.
+    pub link: LinkId,
+    /// The near port's name in its kernel.
+    pub port: String,
+    /// The near end's address on the link.
+    pub address: Ipv6Addr,
+    /// How far the far end has come.
+    pub stage: Stage,
+    /// When it came there, in seconds since 1970.
+    pub since: u64,
+    /// Why it has not come further, where that is known.
+    pub reason: Option<String>,
+    /// The Ethernet address at the far end, once it has spoken.
+    pub far_mac: Option<Mac>,
+    /// The machine at the far end, once it has said who it is.
+    pub far_machine: Option<MachineId>,
+    /// Its node's name, once it was given one.
+    pub far_node: Option<NodeName>,
+    /// Octets of boot files, images and configurations sent to it since the carrier came.
+    pub bytes: u64,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dark => "dark",
+            Self::Carrier => "carrier",
+            Self::Addressed => "addressed",
+            Self::Loading => "loading",
+            Self::Root => "root",
+            Self::Asking => "asking",
+            Self::Configured => "configured",
+            Self::Joining => "joining",
+            Self::Ready => "ready",
+        })
+    }
+}

@@ -1,0 +1,6 @@
+//! Wire formats: parse and emit, nothing else.
+
+pub mod dhcp6;
+pub mod icmp6;
+pub mod tftp;
+pub mod walk;

@@ -1,0 +1,282 @@
+//! HTTP on one mesh port: boot files, artefacts, and the far end's configuration. Nothing else.
+//!
+//! Firmware is a narrow client: it wants a Content-Length, a bare media type and its connection kept after HEAD, and
+//! follows no redirect. The rest is for clients that resume: one range, and an ETag that is the digest.
+
+mod body;
+mod query;
+mod range;
+
+use std::convert::Infallible;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH,
+    IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh::Stage;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::content::{Content, ContentFile, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256};
+use crate::file::FileReader;
+use crate::port::LinkContext;
+use crate::transfer::boot_file;
+
+use body::Body;
+use range::Wanted;
+
+/// Connections of one port at a time; others wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 64;
+/// The most that a request's head may have.
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
+/// How long a request's head may take, and a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Ignition waits 10 s for an answer's head.
+const IGNITION_TIMEOUT: Duration = Duration::from_secs(8);
+/// After this many seconds a machine that was told to wait may ask again.
+const RETRY_SECONDS: &str = "2";
+/// The kernel may have no more connections to give for a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const EFI: &str = "application/efi";
+const OCTETS: &str = "application/octet-stream";
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Serves the clients of one port for ever.
+pub(crate) async fn serve<C: Content>(context: Arc<LinkContext<C>>, listener: TcpListener) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, SocketAddr::V6(peer))) => {
+                let context = Arc::clone(&context);
+                connections.spawn(async move {
+                    converse(&context, stream, peer).await;
+                    drop(permit);
+                });
+            }
+            Ok((_, SocketAddr::V4(_))) => {}
+            Err(error) => {
+                let LinkContext { link, device, .. } = &*context;
+                tracing::warn!(%link, port = device.name, %error, "could not accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse<C: Content>(context: &Arc<LinkContext<C>>, stream: TcpStream, peer: SocketAddrV6) {
+    let service = service_fn(|request| {
+        let context = Arc::clone(context);
+        async move { Ok::<_, Infallible>(respond(&context, peer, &request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        let LinkContext { link, device, .. } = &**context;
+        tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
+    }
+}
+
+async fn respond<C: Content>(
+    context: &Arc<LinkContext<C>>,
+    peer: SocketAddrV6,
+    request: &Request<Incoming>,
+) -> Response<Body> {
+    let path = request.uri().path();
+    tracing::trace!(link = %context.link, %peer, method = %request.method(), path, "HTTP request");
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served");
+        put(&mut response, ALLOW, "GET, HEAD");
+        return response;
+    }
+    let found = match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+        Some(("boot", name)) => {
+            let file = boot_file(&*context.content, name);
+            file.map(|file| (file, EFI, Stage::Loading))
+        }
+        Some(("artefacts", digest)) => {
+            let file = digest.parse::<Sha256>().ok().and_then(|digest| context.content.artefact(digest));
+            file.map(|file| (file, OCTETS, Stage::Root))
+        }
+        Some(_) => None,
+        None if path == "/ignition" => return ignition(context, peer, request).await,
+        None => None,
+    };
+    match found {
+        Some((file, media_type, stage)) => send_file(context, request, &file, media_type, stage).await,
+        None => plain(StatusCode::NOT_FOUND, "nothing of that name is served here"),
+    }
+}
+
+/// A file, or what the client still wants of it.
+async fn send_file<C: Content>(
+    context: &Arc<LinkContext<C>>,
+    request: &Request<Incoming>,
+    file: &ContentFile,
+    media_type: &'static str,
+    stage: Stage,
+) -> Response<Body> {
+    let tag = format!("\"{}\"", file.sha256);
+    let header = |name: HeaderName| text(request.headers(), &name);
+    if header(IF_MATCH).is_some_and(|tags| !range::names(tags, &tag)) {
+        return plain(StatusCode::PRECONDITION_FAILED, "the file is another now");
+    }
+    if header(IF_NONE_MATCH).is_some_and(|tags| range::names(tags, &tag)) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        put(&mut response, ETAG, &tag);
+        return response;
+    }
+    // A range of another file than the client began with is of no use to it.
+    let resumes = header(IF_RANGE).is_none_or(|known| known == tag);
+    let (status, from, to) = match range::wanted(header(RANGE).filter(|_| resumes), file.size) {
+        Wanted::All => (StatusCode::OK, 0, file.size),
+        Wanted::Part { from, to } => (StatusCode::PARTIAL_CONTENT, from, to),
+        Wanted::Impossible => {
+            let mut response = plain(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such part");
+            put(&mut response, CONTENT_RANGE, &format!("bytes */{}", file.size));
+            return response;
+        }
+    };
+    let reader = match FileReader::open(&file.path, file.size).await {
+        Ok(reader) => reader,
+        Err(error) => {
+            let LinkContext { link, device, .. } = &**context;
+            tracing::error!(%link, port = device.name, file = %file.name, %error, "a file cannot be served");
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read here");
+        }
+    };
+    let body = if request.method() == Method::HEAD {
+        Body::empty()
+    } else {
+        context.board.advance(context.link, stage);
+        let context = Arc::clone(context);
+        Body::file(reader, from, to, move |octets| context.board.count(context.link, octets))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    put(&mut response, CONTENT_TYPE, media_type);
+    put(&mut response, CONTENT_LENGTH, &(to - from).to_string());
+    put(&mut response, ACCEPT_RANGES, "bytes");
+    put(&mut response, ETAG, &tag);
+    if status == StatusCode::PARTIAL_CONTENT {
+        put(&mut response, CONTENT_RANGE, &format!("bytes {from}-{}/{}", to - 1, file.size));
+    }
+    response
+}
+
+/// The configuration of the far end, for the far end alone.
+async fn ignition<C: Content>(
+    context: &Arc<LinkContext<C>>,
+    peer: SocketAddrV6,
+    request: &Request<Incoming>,
+) -> Response<Body> {
+    let LinkContext { link, device, board, .. } = &**context;
+    let (port, address) = (&device.name, *peer.ip());
+    if request.method() != Method::GET {
+        let mut response =
+            plain(StatusCode::METHOD_NOT_ALLOWED, "a configuration is made for whoever GETs it");
+        put(&mut response, ALLOW, "GET");
+        return response;
+    }
+    // Whoever is behind the far end has a link, and a neighbour, of its own.
+    if address != context.prefix.far() && !address.is_unicast_link_local() {
+        tracing::warn!(%link, port, %peer, "a configuration was asked for from behind the far end");
+        return plain(StatusCode::FORBIDDEN, "only this link's far end is configured here");
+    }
+    let question = match query::parse(request.uri().query().unwrap_or_default()) {
+        Ok(question) => question,
+        Err(error) => return plain(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let Some(far_mac) = far_station(context, address, &question) else {
+        let reason = "the neighbour's Ethernet address is not known yet".to_owned();
+        return refuse(context, &IgnitionRefusal { status: RefusalStatus::NotReady, reason });
+    };
+    board.heard(*link, far_mac);
+    board.set_stage(*link, Stage::Asking, None);
+    let asked = IgnitionRequest {
+        link: *link,
+        near_port: port.clone(),
+        peer,
+        far_mac,
+        uuid: question.uuid,
+        ports: question.ports,
+    };
+    match tokio::time::timeout(IGNITION_TIMEOUT, context.content.ignition(asked)).await {
+        Ok(Ok(configuration)) => {
+            let octets = u64::try_from(configuration.len()).unwrap_or(u64::MAX);
+            board.set_stage(*link, Stage::Configured, None);
+            board.count(*link, octets);
+            tracing::info!(%link, port, mac = %far_mac, octets, "a machine has its configuration");
+            let mut response = Response::new(Body::whole(configuration));
+            put(&mut response, CONTENT_TYPE, JSON);
+            response
+        }
+        Ok(Err(refusal)) => refuse(context, &refusal),
+        Err(_) => {
+            let reason = format!("the configuration was not ready within {} s", IGNITION_TIMEOUT.as_secs());
+            refuse(context, &IgnitionRefusal { status: RefusalStatus::NotReady, reason })
+        }
+    }
+}
+
+/// Which station asks: by the kernel's word, by the address itself, or because it has only one port.
+fn far_station<C>(
+    context: &LinkContext<C>,
+    address: Ipv6Addr,
+    question: &query::Question,
+) -> Option<mesh::Mac> {
+    let known = context.neighbours.station(context.device.index, address);
+    known.or(match question.ports.as_slice() {
+        [(_, mac)] => Some(*mac),
+        _ => None,
+    })
+}
+
+fn refuse<C>(context: &LinkContext<C>, refusal: &IgnitionRefusal) -> Response<Body> {
+    let LinkContext { link, device, board, .. } = context;
+    let IgnitionRefusal { status, reason } = refusal;
+    board.set_stage(*link, Stage::Asking, Some(reason.clone()));
+    tracing::info!(%link, port = device.name, status = status.code(), reason, "a configuration is refused");
+    let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = plain(code, reason);
+    if *status == RefusalStatus::NotReady {
+        put(&mut response, RETRY_AFTER, RETRY_SECONDS);
+    }
+    response
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::whole(format!("{text}\n").into()));
+    *response.status_mut() = status;
+    put(&mut response, CONTENT_TYPE, TEXT);
+    response
+}
+
+fn put(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = value.parse() {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}

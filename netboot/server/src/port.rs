@@ -1,0 +1,285 @@
+//! One mesh port: the loop that drives the cores of its link.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddrV6;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mesh::{Change, Far, LinkId, LinkPrefix, Mac, Stage};
+use netboot_proto::dhcp6::{self, Server};
+use netboot_proto::effect::{Effect, Event, Peer};
+use netboot_proto::ra::{self, Advertiser};
+use netboot_proto::{Arch, Catalogue};
+use rand_core::{OsRng, TryRngCore, UnwrapErr};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::StatusBoard;
+use crate::content::Content;
+use crate::http;
+use crate::journal::{CommitError, Journal};
+use crate::neighbours::Neighbours;
+use crate::notes;
+use crate::socket::{self, Datagrams, Device, MAX_DATAGRAM, Received};
+use crate::transfer::Transfers;
+
+const NO_LINK_LOCAL: &str = "the port has no link-local address yet, so no router can be advertised";
+
+/// What every server of one link needs.
+#[derive(Debug)]
+pub(crate) struct LinkContext<C> {
+    pub(crate) link: LinkId,
+    pub(crate) prefix: LinkPrefix,
+    pub(crate) device: Device,
+    pub(crate) mac: Mac,
+    pub(crate) content: Arc<C>,
+    pub(crate) board: StatusBoard,
+    pub(crate) neighbours: Arc<Neighbours>,
+}
+
+/// What the kernel says of the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortState {
+    /// A cable carries.
+    pub(crate) carrier: bool,
+    /// There is a link-local address to send from.
+    pub(crate) link_local: bool,
+    /// The MTU.
+    pub(crate) mtu: u32,
+}
+
+/// The port wants to know which station is behind an address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    pub(crate) interface: u32,
+    pub(crate) address: std::net::Ipv6Addr,
+}
+
+/// A mesh port with its sockets open.
+#[derive(Debug)]
+pub(crate) struct Port<C, J> {
+    context: Arc<LinkContext<C>>,
+    journal: Arc<J>,
+    icmp6: Datagrams,
+    dhcp6: Datagrams,
+    tftp: Datagrams,
+    advertiser: Advertiser<UnwrapErr<OsRng>>,
+    server: Server,
+    transfers: Transfers<C>,
+    state: watch::Receiver<PortState>,
+    probes: mpsc::Sender<Probe>,
+    tasks: JoinSet<()>,
+}
+
+type Committing = Pin<Box<dyn Future<Output = (Change, Result<(), CommitError>)> + Send>>;
+
+// === impl Port ===
+
+impl<C: Content, J: Journal> Port<C, J> {
+    /// Opens the port's sockets.
+    pub(crate) fn open(
+        context: LinkContext<C>,
+        journal: Arc<J>,
+        server: dhcp6::Config,
+        known: Option<Far>,
+        state: watch::Receiver<PortState>,
+        probes: mpsc::Sender<Probe>,
+    ) -> io::Result<Self> {
+        let device = &context.device;
+        let mtu = state.borrow().mtu;
+        let advertised = ra::Config {
+            prefix: context.prefix,
+            mac: context.mac,
+            mtu,
+            lifetimes: server.lifetimes,
+            dns: server.dns.clone(),
+        };
+        let icmp6 = Datagrams::icmp6(device)?;
+        let dhcp6 = Datagrams::dhcp6(device)?;
+        let tftp = Datagrams::tftp(device)?;
+        let listener = socket::http(device)?;
+        let advertiser = Advertiser::new(advertised, OsRng.unwrap_err());
+        let server = Server::new(server, catalogue(&*context.content), known);
+        let context = Arc::new(context);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(http::serve(Arc::clone(&context), listener));
+        let transfers = Transfers::new(Arc::clone(&context), mtu);
+        Ok(Self { context, journal, icmp6, dhcp6, tftp, advertiser, server, transfers, state, probes, tasks })
+    }
+
+    /// Serves until told to stop, and then says so on the link; or until a socket fails, and then the port may be
+    /// opened again. Gives back what it knew of the far end.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> (Option<Far>, io::Result<()>) {
+        let result = self.drive(stop).await;
+        self.tasks.shutdown().await;
+        (self.server.far(), result)
+    }
+
+    async fn drive(&mut self, stop: CancellationToken) -> io::Result<()> {
+        let (mut icmp6, mut dhcp6, mut tftp) = ([0; MAX_DATAGRAM], [0; MAX_DATAGRAM], [0; MAX_DATAGRAM]);
+        let mut committing: Option<Committing> = None;
+        self.handle_state();
+        loop {
+            self.pump(&mut committing).await;
+            let deadline =
+                self.advertiser.next_deadline().into_iter().chain(self.server.next_deadline()).min();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                received = self.icmp6.receive(&mut icmp6) => {
+                    let (peer, bytes) = self.peer(received?, &icmp6);
+                    self.advertiser.handle_datagram(&peer, bytes, Instant::now());
+                }
+                received = self.dhcp6.receive(&mut dhcp6) => {
+                    let (peer, bytes) = self.peer(received?, &dhcp6);
+                    if peer.mac.is_none() {
+                        self.probe(peer.address);
+                    }
+                    self.server.handle_catalogue(catalogue(&*self.context.content));
+                    self.server.handle_datagram(&peer, bytes, Instant::now());
+                }
+                received = self.tftp.receive(&mut tftp) => {
+                    let received = received?;
+                    let answer = self.transfers.open(received, tftp.get(..received.len).unwrap_or_default());
+                    if let Some(bytes) = answer {
+                        report_send(&self.context, self.tftp.send(received.from, &bytes).await);
+                    }
+                }
+                (change, result) = next(&mut committing) => {
+                    committing = None;
+                    match result {
+                        Ok(()) => self.server.handle_committed(&change),
+                        Err(error) => self.server.handle_commit_failed(&change, error.reason),
+                    }
+                }
+                changed = self.state.changed() => match changed {
+                    Ok(()) => self.handle_state(),
+                    Err(_) => break,
+                },
+                () = sleep_until(deadline) => {
+                    self.advertiser.handle_timeout(Instant::now());
+                    self.server.handle_timeout(Instant::now());
+                }
+            }
+        }
+        self.advertiser.handle_stop(Instant::now());
+        self.pump(&mut committing).await;
+        Ok(())
+    }
+
+    /// Does what the cores want done, in their order.
+    async fn pump(&mut self, committing: &mut Option<Committing>) {
+        self.pump_advertiser().await;
+        while let Some(effect) = self.server.poll_effect() {
+            match effect {
+                Effect::Commit(change) => *committing = Some(self.commit(change)),
+                Effect::Note(event) => {
+                    if matches!(event, Event::Answered(_)) {
+                        self.advertiser.handle_client(Instant::now());
+                        self.pump_advertiser().await;
+                    }
+                    self.note(&event);
+                }
+                Effect::Send { to, bytes } => report_send(&self.context, self.dhcp6.send(to, &bytes).await),
+            }
+        }
+    }
+
+    async fn pump_advertiser(&mut self) {
+        while let Some(effect) = self.advertiser.poll_effect() {
+            match effect {
+                Effect::Send { to, bytes } => report_send(&self.context, self.icmp6.send(to, &bytes).await),
+                Effect::Note(event) => self.note(&event),
+                Effect::Commit(_) => {}
+            }
+        }
+    }
+
+    /// A commit runs to its end also if the port is gone before.
+    fn commit(&self, change: Change) -> Committing {
+        let journal = Arc::clone(&self.journal);
+        let committed = change.clone();
+        let task = tokio::spawn(async move { journal.commit(committed).await });
+        Box::pin(async move {
+            let result = task.await.unwrap_or_else(|error| Err(CommitError { reason: error.to_string() }));
+            (change, result)
+        })
+    }
+
+    /// The kernel said something new of the port.
+    fn handle_state(&mut self) {
+        let PortState { carrier, link_local, mtu } = *self.state.borrow_and_update();
+        let LinkContext { link, board, device, .. } = &*self.context;
+        self.advertiser.handle_mtu(mtu);
+        self.transfers.set_mtu(mtu);
+        self.advertiser.handle_carrier(carrier && link_local, Instant::now());
+        let status = || board.watch().borrow().iter().find(|status| status.link == *link).cloned();
+        match (carrier, status().map(|status| status.stage)) {
+            (true, Some(Stage::Dark)) => {
+                tracing::info!(%link, port = device.name, "a cable carries");
+                board.restart(*link, Stage::Carrier);
+            }
+            (false, Some(stage)) if stage != Stage::Dark => {
+                tracing::info!(%link, port = device.name, "no cable carries any more");
+                board.restart(*link, Stage::Dark);
+            }
+            (true | false, Some(_) | None) => {}
+        }
+        if carrier && !link_local {
+            board.explain(*link, Some(NO_LINK_LOCAL.to_owned()));
+        } else if status().is_some_and(|status| status.reason.as_deref() == Some(NO_LINK_LOCAL)) {
+            board.explain(*link, None);
+        }
+    }
+
+    fn peer<'a>(&self, received: Received, buffer: &'a [u8]) -> (Peer, &'a [u8]) {
+        let Received { len, from, to, hop_limit } = received;
+        let peer = Peer {
+            address: from,
+            mac: self.context.neighbours.station(self.context.device.index, *from.ip()),
+            destination: to.unwrap_or(std::net::Ipv6Addr::UNSPECIFIED),
+            hop_limit,
+        };
+        (peer, buffer.get(..len).unwrap_or_default())
+    }
+
+    /// Has the kernel look for the station behind an address; the client's next try finds it.
+    fn probe(&self, address: SocketAddrV6) {
+        let probe = Probe { interface: self.context.device.index, address: *address.ip() };
+        // Full: others are being looked for, and the client will ask again.
+        let _later = self.probes.try_send(probe);
+    }
+
+    fn note(&self, event: &Event) {
+        notes::note(&self.context.board, self.context.link, &self.context.device.name, event);
+    }
+}
+
+/// A datagram that could not be sent is one that was lost: the other side repeats itself.
+fn report_send<C>(context: &LinkContext<C>, sent: io::Result<()>) {
+    if let Err(error) = sent {
+        let LinkContext { link, device, .. } = context;
+        tracing::warn!(%link, port = device.name, %error, "a datagram could not be sent");
+    }
+}
+
+fn catalogue<C: Content>(content: &C) -> Catalogue {
+    let name = |arch| content.boot_file(arch).map(|file| file.name);
+    Catalogue { x64: name(Arch::X64), arm64: name(Arch::Arm64) }
+}
+
+async fn next(committing: &mut Option<Committing>) -> (Change, Result<(), CommitError>) {
+    match committing {
+        Some(commit) => commit.await,
+        None => pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}

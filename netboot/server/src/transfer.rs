@@ -1,0 +1,187 @@
+//! TFTP transfers: one task and one socket each.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use mesh::Stage;
+use netboot_proto::Arch;
+use netboot_proto::tftp::{self, Limits, Opening, Outcome, Output, Request, Transfer};
+use netboot_proto::wire::tftp::{ErrorCode, error};
+use tokio::task::JoinSet;
+
+use crate::content::{Content, ContentFile};
+use crate::file::FileReader;
+use crate::port::LinkContext;
+use crate::socket::{Datagrams, MAX_DATAGRAM, Received};
+
+/// Transfers of one port at a time.
+const MAX_TRANSFERS: usize = 256;
+
+/// The transfers of one port.
+#[derive(Debug)]
+pub(crate) struct Transfers<C> {
+    context: Arc<LinkContext<C>>,
+    limits: Limits,
+    peers: Arc<Mutex<BTreeSet<SocketAddrV6>>>,
+    tasks: JoinSet<()>,
+}
+
+/// Takes the peer out of the set when its transfer ends, however it ends.
+#[derive(Debug)]
+struct Slot {
+    peers: Arc<Mutex<BTreeSet<SocketAddrV6>>>,
+    peer: SocketAddrV6,
+}
+
+// === impl Transfers ===
+
+impl<C: Content> Transfers<C> {
+    pub(crate) fn new(context: Arc<LinkContext<C>>, mtu: u32) -> Self {
+        let limits = Limits::for_mtu(mtu);
+        Self { context, limits, peers: Arc::default(), tasks: JoinSet::new() }
+    }
+
+    /// The port's MTU changed; transfers that run keep their blocks.
+    pub(crate) fn set_mtu(&mut self, mtu: u32) {
+        self.limits = Limits::for_mtu(mtu);
+    }
+
+    /// A datagram came to port 69. Gives back what is to be answered at once, to its sender.
+    pub(crate) fn open(&mut self, received: Received, datagram: &[u8]) -> Option<Bytes> {
+        while self.tasks.try_join_next().is_some() {}
+        let LinkContext { link, device, .. } = &*self.context;
+        let (port, peer) = (&device.name, received.from);
+        let request = match tftp::open(datagram) {
+            Opening::Serve(request) => request,
+            Opening::Refuse { bytes, reason } => {
+                tracing::debug!(%link, port, %peer, reason, "a TFTP request was refused");
+                return Some(bytes);
+            }
+            Opening::Ignore => return None,
+        };
+        let Some(file) = boot_file(&*self.context.content, &request.path) else {
+            tracing::debug!(%link, port, %peer, path = request.path, "TFTP: no such boot file");
+            return Some(error(ErrorCode::FileNotFound, "no such boot file"));
+        };
+        if self.tasks.len() >= MAX_TRANSFERS {
+            tracing::warn!(%link, port, %peer, "TFTP: {MAX_TRANSFERS} transfers on one link");
+            return Some(error(ErrorCode::Undefined, "too many transfers"));
+        }
+        // The same request again: its transfer runs already and will repeat itself.
+        let slot = Slot::take(&self.peers, peer)?;
+        let asked = received.to.filter(|to| !to.is_multicast())?;
+        let context = Arc::clone(&self.context);
+        let limits = self.limits;
+        self.tasks.spawn(async move {
+            if let Err(error) = run(&context, &slot, asked, &request, &file, &limits).await {
+                let LinkContext { link, device, .. } = &*context;
+                tracing::warn!(%link, port = device.name, %peer, %error, "a TFTP transfer failed");
+            }
+        });
+        None
+    }
+}
+
+async fn run<C: Content>(
+    context: &LinkContext<C>,
+    slot: &Slot,
+    asked: Ipv6Addr,
+    request: &Request,
+    file: &ContentFile,
+    limits: &Limits,
+) -> io::Result<()> {
+    let socket = Datagrams::transfer(&context.device, asked)?;
+    let mut reader = FileReader::open(&file.path, file.size).await?;
+    let started = Instant::now();
+    let mut transfer = Transfer::new(slot.peer, request, file.size, limits, started);
+    let mut counted = 0;
+    let mut buffer = [0; MAX_DATAGRAM];
+    loop {
+        while let Some(output) = transfer.poll_effect() {
+            match output {
+                Output::Send { to, bytes } => socket.send(to, &bytes).await?,
+                Output::Data(burst) => {
+                    if counted == 0 {
+                        context.board.advance(context.link, Stage::Loading);
+                    }
+                    let content = reader.read(burst.offset, burst.len).await?;
+                    socket.send_row(slot.peer, &burst.frame(&content), burst.segment()).await?;
+                    let acknowledged = transfer.acknowledged();
+                    // The board tells its watchers, so it hears of pieces and not of packets.
+                    if acknowledged - counted >= crate::file::CHUNK as u64 || counted == 0 {
+                        context.board.count(context.link, acknowledged - counted);
+                        counted = acknowledged;
+                    }
+                }
+                Output::Finished(outcome) => {
+                    if outcome == Outcome::Complete {
+                        context.board.count(context.link, file.size - counted);
+                    }
+                    report(context, slot.peer, file, &outcome, started);
+                    return Ok(());
+                }
+            }
+        }
+        let deadline = transfer.next_deadline().unwrap_or_else(Instant::now);
+        tokio::select! {
+            received = socket.receive(&mut buffer) => {
+                let Received { len, from, .. } = received?;
+                transfer.handle_datagram(from, buffer.get(..len).unwrap_or_default(), Instant::now());
+            }
+            () = tokio::time::sleep_until(deadline.into()) => transfer.handle_timeout(Instant::now()),
+        }
+    }
+}
+
+fn report<C>(
+    context: &LinkContext<C>,
+    peer: SocketAddrV6,
+    file: &ContentFile,
+    outcome: &Outcome,
+    started: Instant,
+) {
+    let LinkContext { link, device, .. } = context;
+    let (port, file) = (&device.name, &file.name);
+    match outcome {
+        Outcome::Complete => {
+            let seconds = started.elapsed().as_secs_f64();
+            tracing::info!(%link, port, %peer, %file, seconds, "boot file sent by TFTP");
+        }
+        Outcome::Aborted { probe: true, .. } => {
+            tracing::debug!(%link, port, %peer, %file, "the client asked for the size only");
+        }
+        Outcome::Aborted { code, message, probe: false } => {
+            context.board.explain(*link, Some(format!("the firmware stopped loading {file}: {message}")));
+            tracing::warn!(%link, port, %peer, %file, code, message, "the client gave up a TFTP transfer");
+        }
+        Outcome::TimedOut { acknowledged } => {
+            let text = format!("the far end fell silent while it loaded {file}, after {acknowledged} octets");
+            context.board.explain(*link, Some(text));
+            tracing::warn!(%link, port, %peer, %file, acknowledged, "a TFTP client fell silent");
+        }
+    }
+}
+
+/// The boot file of this name, for whichever architecture.
+pub(crate) fn boot_file<C: Content>(content: &C, name: &str) -> Option<ContentFile> {
+    Arch::ALL.into_iter().filter_map(|arch| content.boot_file(arch)).find(|file| file.name.as_str() == name)
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn take(peers: &Arc<Mutex<BTreeSet<SocketAddrV6>>>, peer: SocketAddrV6) -> Option<Self> {
+        let new = peers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        new.then(|| Self { peers: Arc::clone(peers), peer })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.peer);
+    }
+}

@@ -1,0 +1,84 @@
+//! The machine as a member of its cluster: kubelet, kubeadm and the units that run them.
+//!
+//! `/etc/kubernetes`, `/var/lib/kubelet` and `/var/lib/etcd` are on the state disk and outlive a restart; what Ignition
+//! brings is in memory and comes anew with each boot, under `/etc/meshboot`. `kubeadm-prepare` brings the two
+//! together before anything else of Kubernetes starts.
+
+use mesh::Block;
+
+use crate::render::JOIN_LIMIT;
+use crate::template::fill;
+use crate::tree::{PRIVATE, PUBLIC, SCRIPT, Tree};
+use crate::{KubernetesSource, NodePlan, RoleDetail, SitePlan};
+
+/// Where kubeadm finds its configuration.
+pub const KUBEADM_CONFIG: &str = "/etc/meshboot/kubeadm.yaml";
+/// Written by the machine itself when kubeadm has wholly succeeded, and only then. Before it is there, a seed's
+/// cluster may still be thrown away after a power cut: nothing that has to last may be put into it.
+pub const MEMBER_MARK: &str = "/etc/kubernetes/meshboot-member";
+
+const SCRIPTS: &str = "/usr/lib/meshboot";
+const PKI: &str = "/etc/meshboot/pki";
+const PREPARE: &str = include_str!("templates/scripts/kubeadm-prepare");
+const MEMBER: &str = include_str!("templates/scripts/kubeadm-member");
+const JOIN: &str = include_str!("templates/scripts/kubeadm-join");
+const PREPARE_UNIT: &str = include_str!("templates/units/kubeadm-prepare.service");
+const INIT_UNIT: &str = include_str!("templates/units/kubeadm-init.service");
+const JOIN_UNIT: &str = include_str!("templates/units/kubeadm-join.service");
+const KUBELET_UNIT: &str = include_str!("templates/units/kubelet.service");
+
+/// Writes the units and scripts of a seed or node.
+pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
+    let site = &plan.site;
+    let mut script = |name: &str, text: String| tree.file(format!("{SCRIPTS}/{name}"), SCRIPT, text);
+    script("kubeadm-member", MEMBER.to_owned());
+    let (role, verb) = match &plan.detail {
+        RoleDetail::Seed { .. } => ("seed", "init"),
+        RoleDetail::Node { .. } => ("node", "join"),
+    };
+    script("kubeadm-prepare", fill(PREPARE, &[("role", role), ("verb", verb)]));
+    match &plan.detail {
+        RoleDetail::Seed { pki, .. } => {
+            let values = [("config", KUBEADM_CONFIG), ("skip", &*skip_in_init(site))];
+            tree.unit("kubeadm-init.service", fill(INIT_UNIT, &values));
+            tree.folder(PKI, 0o700);
+            for file in pki {
+                tree.file(format!("{PKI}/{}", file.path), file.mode, file.contents.expose().as_str());
+            }
+        }
+        RoleDetail::Node { .. } => {
+            let limit = JOIN_LIMIT.as_secs().to_string();
+            let endpoint = crate::kubeadm::endpoint(&site.plan);
+            let skip = if site.kubernetes.kubeadm_speaks_cri() { "" } else { " --skip-phases=preflight" };
+            let values =
+                [("config", KUBEADM_CONFIG), ("skip", skip), ("limit", &limit), ("endpoint", &endpoint)];
+            script("kubeadm-join", fill(JOIN, &values));
+            tree.unit("kubeadm-join.service", JOIN_UNIT);
+        }
+    }
+    tree.file("/etc/meshboot/member", PRIVATE, member(plan, block, role));
+    tree.file(
+        "/etc/default/kubelet",
+        PUBLIC,
+        "# Further arguments, for an operator: KUBELET_EXTRA_ARGS=--v=2\n",
+    );
+    tree.unit("kubeadm-prepare.service", PREPARE_UNIT);
+    tree.unit("kubelet.service", KUBELET_UNIT);
+}
+
+/// What makes the machine this member of this cluster. A node with another of these joins anew.
+fn member(plan: &NodePlan, block: Block, role: &str) -> String {
+    let (site, name) = (&plan.site, &plan.machine.name);
+    let (ca, version) = (&site.ca_spki_sha256, site.kubernetes);
+    format!("role {role}\nname {name}\naddress {}\nca {ca}\nkubernetes {version}\n", block.vip())
+}
+
+fn skip_in_init(site: &SitePlan) -> String {
+    let preflight = (!site.kubernetes.kubeadm_speaks_cri()).then_some("preflight");
+    let dns = match site.kubernetes_source {
+        KubernetesSource::Debian => Some("addon/coredns"),
+        KubernetesSource::Upstream => None,
+    };
+    let phases: Vec<&str> = preflight.into_iter().chain(dns).collect();
+    if phases.is_empty() { String::new() } else { format!(" --skip-phases={}", phases.join(",")) }
+}

@@ -1,0 +1,146 @@
+//! kubeadm's configuration, in the API version of its Kubernetes.
+//!
+//! It is JSON, which kubeadm reads as the YAML that it is; several documents are divided by `---`. What kubeadm has a
+//! good default for is left out.
+
+use std::fmt::Write as _;
+
+use mesh::plan::APISERVER_PORT;
+use mesh::{AddressPlan, Block, NodeName};
+use serde_json::{Value, json};
+
+use crate::containerd::IMAGE_REPOSITORY;
+use crate::gateway::in_order;
+use crate::version::KubeadmApi;
+use crate::{BootstrapToken, KubernetesVersion, SitePlan, Uplink};
+
+mod components;
+
+/// How long control plane and kubelet may take to answer. Far more than a machine needs; a software-emulated one
+/// gets near kubeadm's own four minutes.
+const SLOW_MACHINE: &str = "15m0s";
+/// How long one try looks for the cluster; the join unit tries again, and says why.
+const DISCOVERY: &str = "2m0s";
+/// How long the token lives that `kubeadm init` cannot be kept from making. Machines get tokens of their own.
+const UNUSED_TOKEN: &str = "1s";
+/// What kubeadm's preflight checks would call an error when a first try was cut short by its own time limit; how many
+/// processors a control plane should have; and the kernel's build configuration, which the image does not hold.
+const SECOND_TRY_OF_INIT: [&str; 13] = [
+    "DirAvailable--var-lib-etcd",
+    "FileAvailable--etc-kubernetes-manifests-etcd.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml",
+    "FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml",
+    "NumCPU",
+    "Port-10250",
+    "Port-10257",
+    "Port-10259",
+    "Port-2379",
+    "Port-2380",
+    "Port-6443",
+    "SystemVerification",
+];
+const SECOND_TRY_OF_JOIN: [&str; 4] = [
+    "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
+    "FileAvailable--etc-kubernetes-pki-ca.crt",
+    "Port-10250",
+    "SystemVerification",
+];
+
+/// Where the cluster is: the anycast address that every healthy API server answers at.
+#[must_use]
+pub fn endpoint(plan: &AddressPlan) -> String {
+    format!("[{}]:{APISERVER_PORT}", plan.apiserver)
+}
+
+/// What `kubeadm init` reads.
+#[must_use]
+pub fn init_config(site: &SitePlan, name: &NodeName, block: Block, uplink: Option<&Uplink>) -> String {
+    let version = site.kubernetes;
+    let api = version.kubeadm_api();
+    let mut init = json!({
+        "apiVersion": api.to_string(),
+        "kind": "InitConfiguration",
+        "bootstrapTokens": [{
+            "description": "Made by kubeadm init; expired at once.",
+            "ttl": UNUSED_TOKEN,
+        }],
+        "localAPIEndpoint": { "advertiseAddress": block.vip(), "bindPort": APISERVER_PORT },
+        "nodeRegistration": registration(version, name, block, &SECOND_TRY_OF_INIT),
+    });
+    if api >= KubeadmApi::V1Beta4 {
+        init["timeouts"] = json!({
+            "controlPlaneComponentHealthCheck": SLOW_MACHINE,
+            "kubeletHealthCheck": SLOW_MACHINE,
+        });
+    }
+    documents(&[
+        init,
+        components::cluster(site, name, block, uplink),
+        components::kubelet(site),
+        components::kube_proxy(),
+    ])
+}
+
+/// What `kubeadm join` reads. It holds the token.
+#[must_use]
+pub fn join_config(site: &SitePlan, name: &NodeName, block: Block, token: &BootstrapToken) -> String {
+    let version = site.kubernetes;
+    let api = version.kubeadm_api();
+    let mut join = json!({
+        "apiVersion": api.to_string(),
+        "kind": "JoinConfiguration",
+        "discovery": {
+            "bootstrapToken": {
+                "apiServerEndpoint": endpoint(&site.plan),
+                "caCertHashes": [format!("sha256:{}", site.ca_spki_sha256)],
+                "token": token.expose(),
+            },
+        },
+        "nodeRegistration": registration(version, name, block, &SECOND_TRY_OF_JOIN),
+    });
+    if api >= KubeadmApi::V1Beta4 {
+        join["timeouts"] = json!({ "discovery": DISCOVERY, "kubeletHealthCheck": SLOW_MACHINE });
+    } else {
+        join["discovery"]["timeout"] = json!(DISCOVERY);
+    }
+    documents(&[join])
+}
+
+/// How the machine presents itself to Kubernetes.
+fn registration(version: KubernetesVersion, name: &NodeName, block: Block, ignored: &[&str]) -> Value {
+    let mut registration = json!({
+        "name": name,
+        "criSocket": version.cri_socket(),
+        "kubeletExtraArgs": arguments(version.kubeadm_api(), &[("node-ip", block.vip().to_string())]),
+    });
+    if version.kubeadm_speaks_cri() {
+        registration["ignorePreflightErrors"] = json!(ignored);
+    }
+    if version.kubeadm_api() >= KubeadmApi::V1Beta4 {
+        registration["imagePullSerial"] = json!(false);
+    }
+    registration
+}
+
+/// A component's arguments: a map up to v1beta3, then a list.
+fn arguments(api: KubeadmApi, arguments: &[(&str, String)]) -> Value {
+    if api >= KubeadmApi::V1Beta4 {
+        arguments.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
+    } else {
+        Value::Object(arguments.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect())
+    }
+}
+
+fn documents(documents: &[Value]) -> String {
+    let mut text = String::new();
+    for (at, document) in documents.iter().enumerate() {
+        let divider = if at == 0 { "" } else { "---\n" };
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(text, "{divider}{:#}", in_order(document));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! The cluster-wide documents: control plane, kubelets and kube-proxy.
+
+use mesh::plan::ETCD_PORT;
+use mesh::{Block, NodeName};
+use serde_json::{Value, json};
+
+use super::{IMAGE_REPOSITORY, SLOW_MACHINE, arguments, endpoint};
+use crate::version::KubeadmApi;
+use crate::{SitePlan, Uplink};
+
+const DNS_DOMAIN: &str = "cluster.local";
+/// Which of the service addresses is the cluster's DNS: kubeadm's tenth.
+const DNS_SERVICE: u128 = 10;
+
+pub(super) fn cluster(site: &SitePlan, name: &NodeName, block: Block, uplink: Option<&Uplink>) -> Value {
+    let api = site.kubernetes.kubeadm_api();
+    let vip = block.vip();
+    let outer = uplink.iter().flat_map(|uplink| &uplink.addresses).map(|net| net.addr().to_string());
+    let mut api_server_names =
+        vec![site.plan.apiserver.to_string(), vip.to_string(), "localhost".to_owned(), "::1".to_owned()];
+    api_server_names.extend(outer);
+    let etcd_names = [site.plan.etcd.to_string(), vip.to_string(), "localhost".to_owned(), name.to_string()];
+
+    let mut cluster = json!({
+        "apiVersion": api.to_string(),
+        "kind": "ClusterConfiguration",
+        "clusterName": "meshboot",
+        "kubernetesVersion": site.kubernetes,
+        "controlPlaneEndpoint": endpoint(&site.plan),
+        "imageRepository": IMAGE_REPOSITORY,
+        // Pods have their node's block. kubeadm would refuse pod prefixes that are narrower than a /64 for each node.
+        "networking": { "dnsDomain": DNS_DOMAIN, "serviceSubnet": site.plan.services },
+        "apiServer": {
+            "certSANs": api_server_names,
+            "extraArgs": arguments(api, &[("bind-address", "::".to_owned())]),
+        },
+        "controllerManager": {
+            "extraArgs": arguments(api, &[
+                ("allocate-node-cidrs", "false".to_owned()),
+                ("bind-address", "::".to_owned()),
+            ]),
+        },
+        "scheduler": { "extraArgs": arguments(api, &[("bind-address", "::".to_owned())]) },
+        "etcd": {
+            "local": {
+                "dataDir": "/var/lib/etcd",
+                "serverCertSANs": etcd_names,
+                // On every address, so that the anycast one is answered whenever it is there.
+                "extraArgs": arguments(api, &[("listen-client-urls", format!("https://[::]:{ETCD_PORT}"))]),
+            },
+        },
+    });
+    // RSA keys cost minutes on a slow machine.
+    if api >= KubeadmApi::V1Beta4 {
+        cluster["encryptionAlgorithm"] = json!("ECDSA-P256");
+    } else {
+        cluster["featureGates"] = json!({ "PublicKeysECDSA": true });
+        cluster["apiServer"]["timeoutForControlPlane"] = json!(SLOW_MACHINE);
+    }
+    // CoreDNS moved one level down in 1.21; kubeadms whose own default is the old registry do not know it of this one.
+    if site.kubernetes.at_least(21) {
+        cluster["dns"] = json!({ "imageRepository": format!("{IMAGE_REPOSITORY}/coredns") });
+    }
+    cluster
+}
+
+pub(super) fn kubelet(site: &SitePlan) -> Value {
+    let version = site.kubernetes;
+    let dns = std::net::Ipv6Addr::from_bits(site.plan.services.network().to_bits() + DNS_SERVICE);
+    let mut kubelet = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": "::",
+        "cgroupDriver": "systemd",
+        "clusterDNS": [dns],
+        "clusterDomain": DNS_DOMAIN,
+        "failSwapOn": false,
+        "resolvConf": "/etc/resolv.conf",
+        "rotateCertificates": true,
+        // One slow image must not hold up the others.
+        "serializeImagePulls": false,
+    });
+    if version.kubelet_config_names_runtime() {
+        kubelet["containerRuntimeEndpoint"] = json!(version.cri_socket());
+    }
+    kubelet
+}
+
+pub(super) fn kube_proxy() -> Value {
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "iptables",
+        "bindAddress": "::",
+        "healthzBindAddress": "[::]:10256",
+        "metricsBindAddress": "[::1]:10249",
+        // The kernel's own limits stand: machines of all sizes are in one mesh.
+        "conntrack": { "maxPerCore": 0, "min": 0 },
+    })
+}

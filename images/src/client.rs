@@ -1,0 +1,67 @@
+//! HTTP to the outside world: with the proxies of the environment and the certificates of the system.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may be silent.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file of further certificate authorities cannot be read.
+    #[error("reading the certificate authorities in {}", path.display())]
+    ReadAuthorities {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It holds none.
+    #[error("there is no PEM certificate in {}", .0.display())]
+    NoAuthorities(PathBuf),
+    /// It holds something else.
+    #[error("the certificate authorities in {}", path.display())]
+    Authorities {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// TLS or the resolver cannot be set up.
+    #[error("setting up HTTP")]
+    Build(#[source] reqwest::Error),
+}
+
+/// A client that heeds `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, and trusts the system's certificate authorities and those in
+/// `authorities`.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn client(authorities: Option<&Path>) -> Result<reqwest::Client, ClientError> {
+    // ring is the tree's only TLS provider; whoever was first has installed the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("meshboot/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT);
+    if let Some(path) = authorities {
+        let pem = fs::read(path)
+            .map_err(|source| ClientError::ReadAuthorities { path: path.to_owned(), source })?;
+        let bad = |source| ClientError::Authorities { path: path.to_owned(), source };
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(bad)?;
+        if certificates.is_empty() {
+            return Err(ClientError::NoAuthorities(path.to_owned()));
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(ClientError::Build)
+}

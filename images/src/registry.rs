@@ -1,0 +1,205 @@
+//! The pull half of the OCI distribution API, for what the store holds.
+//!
+//! A listener stands for one upstream registry (`http://[docker.io's mirror]:5000`); a client that names another one by
+//! `?ns=`, as containerd does for mirrors, gets that one's images. Blobs stream from disk in chunks; what a client costs does not grow with what it
+//! pulls.
+//!
+//! *Architecture invariant:* nothing that was not verified by the store is served, and nothing is written.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::store::{RegistryName, Store};
+
+mod answer;
+mod error;
+mod probe;
+mod range;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use answer::Buffers;
+
+pub use answer::router;
+pub use probe::{ProbeError, probe};
+
+/// Connections of all listeners together; a node pulling an image opens a handful. Others wait for their turn.
+const MAX_CONNECTIONS: usize = 256;
+/// What waits for a client besides the chunk in hand: else slow clients would have half a megabyte each.
+const MAX_BUFFERED: usize = 64 * 1024;
+/// How long a client may take to send a request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client that takes no bytes, or is gone, keeps its connection.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long running transfers may go on after the shutdown was asked for.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Waiting connections.
+const BACKLOG: i32 = 1024;
+/// After a failed accept (out of descriptors, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// One address of the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens. The address need not exist yet: an anycast address is put on `lo` only while the service
+    /// behind it answers. Such a checker needs another way in: listen on `[::]`, or on `[::1]` as well.
+    pub address: SocketAddr,
+    /// Whose images it serves to clients that do not say by `?ns=`; with `None`, they have to.
+    pub registry: Option<RegistryName>,
+}
+
+/// A registry whose sockets are open.
+#[derive(Debug)]
+pub struct Bound {
+    sockets: Vec<(TcpListener, Option<RegistryName>)>,
+}
+
+/// Why the registry cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for images")]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Opens all sockets and serves until `shutdown` ends.
+///
+/// # Errors
+///
+/// [`BindError`]; once the sockets are open nothing ends it but `shutdown`.
+pub async fn serve(
+    listeners: Vec<Listener>,
+    store: Store,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), BindError> {
+    bind(listeners)?.serve(store, shutdown).await;
+    Ok(())
+}
+
+/// Opens all sockets, or none. Has to be called within a tokio runtime.
+///
+/// # Errors
+///
+/// [`BindError`].
+pub fn bind(listeners: Vec<Listener>) -> Result<Bound, BindError> {
+    let mut sockets = Vec::new();
+    for Listener { address, registry } in listeners {
+        let socket = listen(address).map_err(|source| BindError { address, source })?;
+        sockets.push((socket, registry));
+    }
+    Ok(Bound { sockets })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    match address.ip() {
+        IpAddr::V4(_) => socket.set_freebind_v4(true)?,
+        IpAddr::V6(_) => {
+            socket.set_only_v6(true)?;
+            socket.set_freebind_v6(true)?;
+        }
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Where it listens: for those who let the kernel choose the port.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect()
+    }
+
+    /// Serves until `shutdown` ends, then lets running transfers go on for a few seconds.
+    pub async fn serve(self, store: Store, shutdown: impl Future<Output = ()> + Send) {
+        let stop = CancellationToken::new();
+        let buffers = Buffers::default();
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut loops = JoinSet::new();
+        for (socket, registry) in self.sockets {
+            let router = answer::shared_router(store.clone(), registry, buffers.clone());
+            loops.spawn(accept(socket, router, Arc::clone(&permits), stop.clone()));
+        }
+        shutdown.await;
+        stop.cancel();
+        while loops.join_next().await.is_some() {}
+    }
+}
+
+async fn accept(socket: TcpListener, router: axum::Router, permits: Arc<Semaphore>, stop: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async { (Arc::clone(&permits).acquire_owned().await, socket.accept().await) };
+        let (permit, accepted) = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            next = next => next,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = limit_patience(&stream) {
+            debug!(%peer, %error, "cannot set a connection's time limits");
+        }
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(MAX_BUFFERED)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let connection = graceful.watch(connection);
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%peer, %error, "a connection broke");
+            }
+            drop(permit);
+        });
+    }
+    drop(socket);
+    if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        warn!(connections = connections.len(), "breaking transfers off");
+    }
+    connections.shutdown().await;
+}
+
+/// The kernel ends connections whose other end is gone, or takes no bytes.
+fn limit_patience(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(STALL_TIMEOUT))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(STALL_TIMEOUT))?;
+    socket.set_tcp_nodelay(true)
+}

@@ -1,0 +1,82 @@
+//! Refusals in the form of the OCI distribution specification, section "Error Codes".
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tracing::{debug, error};
+
+use crate::store::StoreError;
+
+/// Why a request got no image.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("there is nothing at this path")]
+    NoSuchPath,
+    #[error("{0}")]
+    NameInvalid(String),
+    #[error("{0}")]
+    NameUnknown(String),
+    #[error("{0}")]
+    TagInvalid(String),
+    #[error("{0}")]
+    DigestInvalid(String),
+    #[error("{0}")]
+    ManifestUnknown(String),
+    #[error("{0}")]
+    BlobUnknown(String),
+    #[error("{0}")]
+    PaginationInvalid(String),
+    #[error("this registry serves; it takes nothing")]
+    Unsupported,
+    #[error("the blob has {size} bytes")]
+    RangeInvalid { size: u64 },
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
+            Self::NameInvalid(_) => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
+            Self::NameUnknown(_) => (StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
+            Self::TagInvalid(_) => (StatusCode::BAD_REQUEST, "TAG_INVALID"),
+            Self::DigestInvalid(_) => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+            Self::ManifestUnknown(_) => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
+            Self::BlobUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
+            Self::PaginationInvalid(_) => (StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID"),
+            Self::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
+            Self::RangeInvalid { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID"),
+            Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        if let Self::Store(error) = &self {
+            error!(error = error as &dyn std::error::Error, "cannot serve an image");
+        } else {
+            debug!(code, reason = %self, "refused an image");
+        }
+        let body = Json(json!({ "errors": [{ "code": code, "message": self.to_string(), "detail": null }] }));
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        if let Self::RangeInvalid { size } = self {
+            headers.insert(
+                header::CONTENT_RANGE,
+                HeaderValue::from_str(&format!("bytes */{size}")).expect("digits and ASCII"),
+            );
+        }
+        if matches!(self, Self::Unsupported) {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        response
+    }
+}

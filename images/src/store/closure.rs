@@ -1,0 +1,152 @@
+//! All blobs of an image, and copying images from one store to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Blob, Content, Descriptor, Digest, MAX_MANIFEST, Manifest, ManifestError, Reference, Store, StoreError,
+};
+
+/// An index of indexes deeper than this is no image but an attack.
+const MAX_DEPTH: usize = 4;
+
+/// All blobs of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Closure {
+    /// Those that are there, manifests included, and their sizes.
+    pub present: BTreeMap<Digest, u64>,
+    /// Of an index: the platforms' manifests that are not there, or not whole.
+    pub absent: Vec<Descriptor>,
+}
+
+/// Why an image is not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ClosureError {
+    /// A blob is not there.
+    #[error("the blob {0} is missing")]
+    Missing(Digest),
+    /// A blob has not the size that its manifest says.
+    #[error("the blob {digest} has {actual} bytes, its manifest says {expected}")]
+    Size {
+        /// Which.
+        digest: Digest,
+        /// What the manifest says.
+        expected: u64,
+        /// What it is.
+        actual: u64,
+    },
+    /// A manifest that is none.
+    #[error("the blob {digest}")]
+    Manifest {
+        /// Which.
+        digest: Digest,
+        /// What is wrong.
+        #[source]
+        source: ManifestError,
+    },
+    /// An index in an index in an index …
+    #[error("the index {0} is nested too deeply")]
+    Depth(Digest),
+    /// None of an index's platforms is there.
+    #[error("the index {0} names no image that is there")]
+    Empty(Digest),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// All blobs of the image with this manifest; fails unless at least one platform is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`ClosureError`].
+    pub fn closure(&self, manifest: &Digest) -> Result<Closure, ClosureError> {
+        let mut closure = Closure::default();
+        self.gather_closure(manifest, 0, &mut BTreeSet::new(), &mut closure)?;
+        Ok(closure)
+    }
+
+    // Each manifest is looked at once, however often hostile indexes name it.
+
+    fn gather_closure(
+        &self,
+        manifest: &Digest,
+        depth: usize,
+        seen: &mut BTreeSet<Digest>,
+        closure: &mut Closure,
+    ) -> Result<(), ClosureError> {
+        if !seen.insert(*manifest) {
+            let known = closure.present.contains_key(manifest);
+            return if known { Ok(()) } else { Err(ClosureError::Missing(*manifest)) };
+        }
+        let bytes = self.read(manifest, MAX_MANIFEST)?.ok_or(ClosureError::Missing(*manifest))?;
+        let parsed =
+            Manifest::parse(&bytes).map_err(|source| ClosureError::Manifest { digest: *manifest, source })?;
+        match &parsed.content {
+            Content::Image { .. } => {
+                let mut found = BTreeMap::new();
+                for child in parsed.children() {
+                    let blob = self.blob(&child.digest)?.ok_or(ClosureError::Missing(child.digest))?;
+                    if blob.size != child.size {
+                        let Descriptor { digest, size: expected, .. } = *child;
+                        return Err(ClosureError::Size { digest, expected, actual: blob.size });
+                    }
+                    found.insert(child.digest, blob.size);
+                }
+                closure.present.append(&mut found);
+            }
+            Content::Index { manifests } => {
+                if depth == MAX_DEPTH {
+                    return Err(ClosureError::Depth(*manifest));
+                }
+                let mut any = false;
+                for child in manifests {
+                    match self.gather_closure(&child.digest, depth + 1, seen, closure) {
+                        Ok(()) => any = true,
+                        Err(ClosureError::Missing(_) | ClosureError::Empty(_)) => {
+                            closure.absent.push(child.clone());
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                if !any {
+                    return Err(ClosureError::Empty(*manifest));
+                }
+            }
+        }
+        closure.present.insert(*manifest, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Copies an image by its name into another store: its blobs first, its name last.
+    ///
+    /// # Errors
+    ///
+    /// [`ClosureError`].
+    pub fn copy_image(
+        &self,
+        reference: &Reference,
+        target: &Descriptor,
+        to: &Self,
+    ) -> Result<(), ClosureError> {
+        for digest in self.closure(&target.digest)?.present.keys() {
+            self.copy_blob(digest, to)?;
+        }
+        Ok(to.set_ref(reference, target)?)
+    }
+
+    /// Copies a blob into another store, unless it is there, and verifies it on the way.
+    ///
+    /// # Errors
+    ///
+    /// [`ClosureError::Missing`] or the stores' errors.
+    pub fn copy_blob(&self, digest: &Digest, to: &Self) -> Result<u64, ClosureError> {
+        let Blob { file, size, .. } = self.blob(digest)?.ok_or(ClosureError::Missing(*digest))?;
+        if !to.contains(digest) {
+            let mut writer = to.writer()?;
+            writer.copy_from(file)?;
+            writer.finish_as(digest)?;
+        }
+        Ok(size)
+    }
+}

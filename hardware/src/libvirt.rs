@@ -1,0 +1,255 @@
+//! Makes the objects of a plan, finds them again, and removes them: these and no others.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::nvram::{NvramError, boot_entries};
+use crate::owned::{DeploymentId, Owner};
+use crate::plan::{Object, Plan, VolumePlan};
+use crate::process::RunError;
+use crate::virsh::{DomainState, Virsh};
+use crate::xml;
+
+/// How long a QEMU that hangs in the kernel is given to end.
+const DESTROY_LIMIT: Duration = Duration::from_secs(60);
+const DESTROY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The libvirt of this computer.
+#[derive(Debug, Clone, Default)]
+pub struct Libvirt {
+    /// How to speak to it.
+    pub virsh: Virsh,
+}
+
+/// A kind of libvirt object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A machine.
+    Domain,
+    /// A cable, or the way to the seed.
+    Network,
+}
+
+/// An object that some meshboot deployment made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name in libvirt.
+    pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// Why an object was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// libvirt did not do it.
+    #[error("cannot make {what}")]
+    Libvirt {
+        /// The object.
+        what: String,
+        /// Why.
+        #[source]
+        source: RunError,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The firmware's variables are of an unknown kind.
+    #[error("cannot write boot entries into a copy of {}", template.display())]
+    Nvram {
+        /// The template.
+        template: PathBuf,
+        /// Why.
+        #[source]
+        source: NvramError,
+    },
+}
+
+/// Why an object was not found or not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// libvirt did not answer.
+    #[error("cannot ask libvirt for its domains and networks")]
+    Survey(#[source] RunError),
+    /// libvirt did not remove it.
+    #[error("cannot remove {kind} {name}")]
+    Libvirt {
+        /// What it is.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: RunError,
+    },
+}
+
+// === impl Libvirt ===
+
+impl Libvirt {
+    /// Makes one object of a plan. A domain is defined and not started.
+    ///
+    /// # Errors
+    ///
+    /// [`MakeError`].
+    pub async fn make(&self, plan: &Plan, object: &Object) -> Result<(), MakeError> {
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |source| MakeError::Libvirt { what, source }
+        };
+        match object {
+            Object::Network(network) => {
+                let xml = xml::network(network, &plan.owner);
+                let describe = self.virsh.define_network(&xml).await;
+                describe.map_err(failed(&format!("network {}", network.name)))?;
+                let start = self.virsh.start_network(&network.name);
+                start.await.map_err(failed(&format!("network {} on bridge {}", network.name, network.bridge)))
+            }
+            Object::Volume(volume) => write_volume(volume),
+            Object::Domain(domain) => {
+                let xml = xml::domain(domain, &plan.owner);
+                let describe = self.virsh.define_domain(&xml).await;
+                describe.map_err(failed(&format!("domain {}", domain.name)))
+            }
+        }
+    }
+
+    /// Every object on this computer that a meshboot deployment made, whosesoever: machines first.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError`].
+    pub async fn survey(&self) -> Result<Vec<Found>, RemoveError> {
+        let mut found = Vec::new();
+        for name in self.virsh.domains().await.map_err(RemoveError::Survey)? {
+            // An object that is gone since it was listed is no mistake.
+            if let Ok(xml) = self.virsh.domain_xml(&name).await {
+                found.extend(whose(Kind::Domain, name, &xml));
+            }
+        }
+        for name in self.virsh.networks().await.map_err(RemoveError::Survey)? {
+            if let Ok(xml) = self.virsh.network_xml(&name).await {
+                found.extend(whose(Kind::Network, name, &xml));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether nothing on this computer has a name that a deployment of this id would give.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn is_free(&self, id: DeploymentId) -> Result<bool, RunError> {
+        let prefix = id.object_prefix();
+        let objects = self.virsh.domains().await?.into_iter().chain(self.virsh.networks().await?);
+        let named = objects.into_iter().any(|name| name.starts_with(&prefix));
+        let interfaces = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+        let mut interfaces = interfaces.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(!named && !interfaces.any(|name| name.starts_with(&id.interface_prefix())))
+    }
+
+    /// Stops one object and removes its description.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError`]; an object that is gone already is no error.
+    pub async fn remove(&self, found: &Found) -> Result<(), RemoveError> {
+        let failed = |source| RemoveError::Libvirt { kind: found.kind, name: found.name.clone(), source };
+        match found.kind {
+            Kind::Domain => self.remove_domain(&found.name).await.map_err(failed),
+            Kind::Network => self.remove_network(&found.name).await.map_err(failed),
+        }
+    }
+
+    async fn remove_domain(&self, name: &str) -> Result<(), RunError> {
+        let start = Instant::now();
+        loop {
+            match self.virsh.state(name).await? {
+                DomainState::Missing => return Ok(()),
+                DomainState::Off => return self.virsh.undefine_domain(name).await,
+                DomainState::Running | DomainState::Other(_) => {}
+            }
+            match self.virsh.destroy_domain(name).await {
+                Ok(()) => {}
+                // libvirt gives up on a busy QEMU after some seconds; QEMU has its signal nevertheless.
+                Err(error) if start.elapsed() < DESTROY_LIMIT => {
+                    tracing::debug!(domain = name, %error, "does not end yet");
+                    sleep(DESTROY_INTERVAL).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<(), RunError> {
+        if self.virsh.running_networks().await?.contains(name) {
+            self.virsh.destroy_network(name).await?;
+        }
+        if self.virsh.networks().await?.contains(name) {
+            self.virsh.undefine_network(name).await?;
+        }
+        Ok(())
+    }
+}
+
+// === impl Kind ===
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Domain => "domain",
+            Self::Network => "network",
+        })
+    }
+}
+
+fn whose(kind: Kind, name: String, xml: &str) -> Option<Found> {
+    match Owner::read(xml) {
+        Ok(owner) => owner.map(|owner| Found { kind, name, owner }),
+        Err(error) => {
+            // Then it is nobody's that we may remove.
+            tracing::warn!(%kind, name, %error, "cannot tell whose it is");
+            None
+        }
+    }
+}
+
+fn write_volume(volume: &VolumePlan) -> Result<(), MakeError> {
+    let path = volume.path();
+    let failed = |source| MakeError::Write { path: path.to_owned(), source };
+    match volume {
+        VolumePlan::Disk { size, .. } => create(path).and_then(|file| file.set_len(*size)).map_err(failed),
+        VolumePlan::Console { .. } => create(path).map(drop).map_err(failed),
+        VolumePlan::Nvram { template, ports, .. } => {
+            let read = |source| MakeError::Write { path: template.clone(), source };
+            let mut variables = fs::read(template).map_err(read)?;
+            if !ports.is_empty() {
+                variables = boot_entries(&variables, ports)
+                    .map_err(|source| MakeError::Nvram { template: template.clone(), source })?;
+            }
+            create(path).and_then(|mut file| io::Write::write_all(&mut file, &variables)).map_err(failed)
+        }
+    }
+}
+
+/// A new file for its owner alone: QEMU runs as the owner.
+fn create(path: &Path) -> io::Result<fs::File> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}

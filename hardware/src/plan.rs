@@ -1,0 +1,382 @@
+//! What a deployment is made of: a pure list of libvirt objects and files, in the order of their making.
+//!
+//! Networks first (the cables), then files of the machines, then the machines. [`Plan::reversed`] is the order
+//! of their removal.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use mesh::Mac;
+use uuid::Uuid;
+
+use crate::accel::Accel;
+use crate::firmware::Firmware;
+use crate::nvram::NetworkPort;
+use crate::owned::{DeploymentId, Owner};
+use crate::profile::MESH_PORTS;
+use crate::topology::{Cable, End, MachineNumber, Shape, cables};
+
+/// Slot on PCI bus 0 of mesh port 0; the others follow. Fixed slots give the ports fixed names in the guest
+/// (`enp0s16`, …) and fixed paths in the firmware.
+const FIRST_PORT_SLOT: u8 = 0x10;
+/// Slot of the seed's way out.
+const UPLINK_SLOT: u8 = 0x18;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Whose all of it will be.
+    pub owner: Owner,
+    /// How many machines besides the seed.
+    pub nodes: u16,
+    /// How they are cabled.
+    pub shape: Shape,
+    /// What the seed is given.
+    pub seed: Size,
+    /// What each other machine is given.
+    pub node: Size,
+    /// Size of the empty disk of each other machine, in octets; it takes up no room until it is written.
+    pub node_disk: u64,
+    /// How processors are made.
+    pub accel: Accel,
+    /// The firmware of every machine.
+    pub firmware: Firmware,
+    /// The user and group that QEMU runs as: the one whose files it reads.
+    pub run_as: (u32, u32),
+    /// The network between this computer and the seed.
+    pub uplink: Uplink,
+}
+
+/// What a machine is given of this computer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Processors.
+    pub cpus: u16,
+}
+
+/// The network between this computer and the seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// This computer's IPv4 address and the network's prefix length.
+    pub host_v4: Ipv4Net,
+    /// This computer's IPv6 address and the network's prefix length.
+    pub host_v6: Ipv6Net,
+    /// The seed's IPv4 address.
+    pub seed_v4: Ipv4Addr,
+    /// The seed's IPv6 address.
+    pub seed_v6: Ipv6Addr,
+    /// What this computer reaches by way of the seed.
+    pub routes: Vec<Ipv6Net>,
+}
+
+/// The objects of one deployment.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Whose they are.
+    pub owner: Owner,
+    /// In the order of their making.
+    pub objects: Vec<Object>,
+    /// The cables, for those who want to show them.
+    pub cables: Vec<Cable>,
+}
+
+/// One object.
+#[derive(Debug, Clone)]
+pub enum Object {
+    /// A libvirt network: one bridge of this computer.
+    Network(NetworkPlan),
+    /// A file that a machine needs.
+    Volume(VolumePlan),
+    /// A machine.
+    Domain(DomainPlan),
+}
+
+/// A network to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkPlan {
+    /// Its name in libvirt.
+    pub name: String,
+    /// Its bridge.
+    pub bridge: String,
+    /// What it is, for people.
+    pub title: String,
+    /// Addresses of this computer on it; none for a cable.
+    pub addresses: Vec<IpNet>,
+    /// Prefixes that this computer reaches through it, and through whom.
+    pub routes: Vec<(Ipv6Net, Ipv6Addr)>,
+}
+
+/// A file to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumePlan {
+    /// An empty disk.
+    Disk {
+        /// Where.
+        path: PathBuf,
+        /// Its size in octets.
+        size: u64,
+    },
+    /// The variables of a machine's firmware.
+    Nvram {
+        /// Where.
+        path: PathBuf,
+        /// What it is a copy of.
+        template: PathBuf,
+        /// The ports that its boot entries name; none to leave them to the firmware.
+        ports: Vec<NetworkPort>,
+    },
+    /// What a machine writes on its serial console.
+    Console {
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// A machine to make.
+#[derive(Debug, Clone)]
+pub struct DomainPlan {
+    /// Which.
+    pub machine: MachineNumber,
+    /// Its name in libvirt.
+    pub name: String,
+    /// What it is, for people.
+    pub title: String,
+    /// Its SMBIOS UUID.
+    pub uuid: Uuid,
+    /// What it is given.
+    pub size: Size,
+    /// How its processors are made.
+    pub accel: Accel,
+    /// Its firmware's code.
+    pub firmware: PathBuf,
+    /// Its firmware's variables.
+    pub nvram: PathBuf,
+    /// Its disk.
+    pub disk: PathBuf,
+    /// Whether it boots from its disk.
+    pub boots_from_disk: bool,
+    /// The log of its serial console.
+    pub console: PathBuf,
+    /// Its ports.
+    pub ports: Vec<PortPlan>,
+    /// The user and group that its QEMU runs as.
+    pub run_as: (u32, u32),
+}
+
+/// A port of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPlan {
+    /// The network it is on.
+    pub network: String,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its tap interface on this computer.
+    pub tap: String,
+    /// Its slot on PCI bus 0.
+    pub slot: u8,
+    /// Whether a cable is plugged in.
+    pub plugged: bool,
+}
+
+/// Where the files of a deployment are, below its directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout<'a>(pub &'a Path);
+
+// === impl Layout ===
+
+impl Layout<'_> {
+    /// The directory of disks and firmware variables.
+    #[must_use]
+    pub fn disks(self) -> PathBuf {
+        self.0.join("disks")
+    }
+
+    /// The directory of consoles' logs.
+    #[must_use]
+    pub fn consoles(self) -> PathBuf {
+        self.0.join("console")
+    }
+
+    /// A machine's disk.
+    #[must_use]
+    pub fn disk(self, machine: MachineNumber) -> PathBuf {
+        self.disks().join(format!("{machine}.img"))
+    }
+
+    /// A machine's firmware variables.
+    #[must_use]
+    pub fn nvram(self, machine: MachineNumber) -> PathBuf {
+        self.disks().join(format!("{machine}.nvram.fd"))
+    }
+
+    /// What a machine wrote on its serial console.
+    #[must_use]
+    pub fn console(self, machine: MachineNumber) -> PathBuf {
+        self.consoles().join(format!("{machine}.log"))
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// The objects that `spec` asks for.
+    #[must_use]
+    pub fn new(spec: &Spec) -> Self {
+        let cables = cables(spec.shape, spec.nodes);
+        let mut objects = vec![Object::Network(spec.uplink_network()), Object::Network(spec.loose_network())];
+        objects.extend(cables.iter().map(|cable| Object::Network(spec.cable_network(cable))));
+        for machine in (0..=spec.nodes).map(MachineNumber) {
+            let domain = spec.domain(machine, &cables);
+            objects.extend(spec.volumes(&domain).into_iter().map(Object::Volume));
+            objects.push(Object::Domain(domain));
+        }
+        Self { owner: spec.owner.clone(), objects, cables }
+    }
+
+    /// The order of removal.
+    pub fn reversed(&self) -> impl Iterator<Item = &Object> {
+        self.objects.iter().rev()
+    }
+
+    /// Its networks.
+    pub fn networks(&self) -> impl Iterator<Item = &NetworkPlan> {
+        self.objects.iter().filter_map(|object| match object {
+            Object::Network(network) => Some(network),
+            Object::Volume(_) | Object::Domain(_) => None,
+        })
+    }
+
+    /// Its files.
+    pub fn volumes(&self) -> impl Iterator<Item = &VolumePlan> {
+        self.objects.iter().filter_map(|object| match object {
+            Object::Volume(volume) => Some(volume),
+            Object::Network(_) | Object::Domain(_) => None,
+        })
+    }
+
+    /// Its machines.
+    pub fn domains(&self) -> impl Iterator<Item = &DomainPlan> {
+        self.objects.iter().filter_map(|object| match object {
+            Object::Domain(domain) => Some(domain),
+            Object::Network(_) | Object::Volume(_) => None,
+        })
+    }
+}
+
+// === impl VolumePlan ===
+
+impl VolumePlan {
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Disk { path, .. } | Self::Nvram { path, .. } | Self::Console { path } => path,
+        }
+    }
+}
+
+// === impl Spec ===
+
+impl Spec {
+    fn id(&self) -> DeploymentId {
+        self.owner.deployment
+    }
+
+    fn layout(&self) -> Layout<'_> {
+        Layout(Path::new(&self.owner.directory))
+    }
+
+    fn uplink_network(&self) -> NetworkPlan {
+        NetworkPlan {
+            name: self.id().uplink_network(),
+            bridge: self.id().uplink_bridge(),
+            title: "meshboot: this computer and the seed".to_owned(),
+            addresses: vec![IpNet::V4(self.uplink.host_v4), IpNet::V6(self.uplink.host_v6)],
+            routes: self.uplink.routes.iter().map(|prefix| (*prefix, self.uplink.seed_v6)).collect(),
+        }
+    }
+
+    fn loose_network(&self) -> NetworkPlan {
+        NetworkPlan {
+            name: self.id().loose_network(),
+            bridge: self.id().loose_bridge(),
+            title: "meshboot: ports without a cable".to_owned(),
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    fn cable_network(&self, cable: &Cable) -> NetworkPlan {
+        NetworkPlan {
+            name: self.id().network(cable),
+            bridge: self.id().cable_bridge(cable),
+            title: format!(
+                "meshboot: cable {} from {} port {} to {} port {}",
+                cable.number, cable.near.machine, cable.near.port, cable.far.machine, cable.far.port
+            ),
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    fn domain(&self, machine: MachineNumber, cables: &[Cable]) -> DomainPlan {
+        let is_seed = machine == MachineNumber::SEED;
+        let mut ports: Vec<PortPlan> =
+            (0..MESH_PORTS).map(|port| self.mesh_port(End { machine, port }, cables)).collect();
+        if is_seed {
+            ports.push(PortPlan {
+                network: self.id().uplink_network(),
+                mac: self.id().uplink_mac(),
+                tap: self.id().uplink_tap(),
+                slot: UPLINK_SLOT,
+                plugged: true,
+            });
+        }
+        DomainPlan {
+            machine,
+            name: self.id().domain(machine),
+            title: format!("meshboot: {machine}"),
+            uuid: self.id().machine_uuid(machine),
+            size: if is_seed { self.seed } else { self.node },
+            accel: self.accel,
+            firmware: self.firmware.code.clone(),
+            nvram: self.layout().nvram(machine),
+            disk: self.layout().disk(machine),
+            boots_from_disk: is_seed,
+            console: self.layout().console(machine),
+            ports,
+            run_as: self.run_as,
+        }
+    }
+
+    fn mesh_port(&self, end: End, cables: &[Cable]) -> PortPlan {
+        let cable = cables.iter().find(|cable| cable.near == end || cable.far == end);
+        PortPlan {
+            network: cable.map_or_else(|| self.id().loose_network(), |cable| self.id().network(cable)),
+            mac: self.id().mac(end),
+            tap: self.id().tap(end),
+            slot: FIRST_PORT_SLOT + end.port,
+            plugged: cable.is_some(),
+        }
+    }
+
+    /// The files of a machine. The seed's disk is not among them: it is the image of a USB stick.
+    fn volumes(&self, domain: &DomainPlan) -> Vec<VolumePlan> {
+        let boots_from_network = !domain.boots_from_disk;
+        let cabled = domain.ports.iter().filter(|port| port.plugged && boots_from_network);
+        let nvram = VolumePlan::Nvram {
+            path: domain.nvram.clone(),
+            template: self.firmware.variables.clone(),
+            ports: cabled.map(|port| NetworkPort { slot: port.slot, mac: port.mac }).collect(),
+        };
+        let console = VolumePlan::Console { path: domain.console.clone() };
+        let disk = VolumePlan::Disk { path: domain.disk.clone(), size: self.node_disk };
+        [Some(console), Some(nvram), boots_from_network.then_some(disk)].into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

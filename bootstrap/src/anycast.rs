@@ -1,0 +1,146 @@
+//! Which anycast addresses this node holds: those whose service answers here.
+//!
+//! A checker asks each local service again and again and puts the address on `lo` while it answers; the
+//! routing daemon announces what is on `lo`. Withdrawn at once when the service refuses, and after some silence
+//! when it does not answer.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::TryStreamExt;
+use rtnetlink::packet_route::address::{AddressAttribute, CacheInfo};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+pub use self::health::{Health, Outcome};
+pub use self::probe::Probe;
+
+mod health;
+mod probe;
+
+/// Time between two questions to one service.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+/// How long one answer may take.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An address and the service that earns it.
+#[derive(Debug, Clone)]
+pub struct Anycast {
+    /// The name of the setting: `apiserver`, `mirror docker.io`.
+    pub name: String,
+    /// The address.
+    pub address: Ipv6Addr,
+    /// How to ask the service.
+    pub probe: Probe,
+}
+
+/// What `status` tells of one address.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AnycastStatus {
+    /// The name of the setting.
+    pub name: String,
+    /// The address.
+    pub address: Ipv6Addr,
+    /// Whether this node holds it.
+    pub held: bool,
+    /// What the last question brought, if it was no good answer.
+    pub reason: Option<String>,
+}
+
+/// Keeps the addresses on `lo` true until `stop` changes, then takes all of them away.
+///
+/// # Errors
+///
+/// Netlink cannot be opened. A probe or an address that fails is logged and shown, and tried again.
+pub async fn keep(
+    anycasts: Vec<Anycast>,
+    status: watch::Sender<Vec<AnycastStatus>>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let (connection, netlink, _) = rtnetlink::new_connection().context("cannot open netlink")?;
+    let connection = tokio::spawn(connection);
+    let lo = Loopback::find(&netlink).await?;
+
+    let mut kept: Vec<(Anycast, Health)> = anycasts.into_iter().map(|one| (one, Health::default())).collect();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !*stop.borrow() {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.changed() => break,
+        }
+        let answers =
+            futures::future::join_all(kept.iter().map(|(anycast, _)| anycast.probe.ask(TIMEOUT))).await;
+        for ((anycast, health), outcome) in kept.iter_mut().zip(answers) {
+            let held = health.held();
+            health.observe(outcome);
+            if health.held() == held {
+                continue;
+            }
+            let done = if held { lo.remove(anycast.address).await } else { lo.add(anycast.address).await };
+            match done {
+                Ok(()) if held => tracing::warn!(name = anycast.name, address = %anycast.address,
+                    reason = health.reason(), "anycast address withdrawn"),
+                Ok(()) => {
+                    tracing::info!(name = anycast.name, address = %anycast.address, "anycast address held")
+                }
+                Err(error) => {
+                    tracing::warn!(name = anycast.name, address = %anycast.address, "{error:#}");
+                    health.undo();
+                }
+            }
+        }
+        let seen = kept.iter().map(|(anycast, health)| AnycastStatus {
+            name: anycast.name.clone(),
+            address: anycast.address,
+            held: health.held(),
+            reason: health.reason().map(str::to_owned),
+        });
+        status.send_replace(seen.collect());
+    }
+    for (anycast, health) in &kept {
+        if health.held()
+            && let Err(error) = lo.remove(anycast.address).await
+        {
+            tracing::warn!(name = anycast.name, address = %anycast.address, "{error:#}");
+        }
+    }
+    connection.abort();
+    Ok(())
+}
+
+/// The loopback device, which holds a node's own and its anycast addresses.
+struct Loopback<'a> {
+    netlink: &'a rtnetlink::Handle,
+    index: u32,
+}
+
+impl<'a> Loopback<'a> {
+    async fn find(netlink: &'a rtnetlink::Handle) -> Result<Self> {
+        let mut links = netlink.link().get().match_name("lo".to_owned()).execute();
+        let link = links.try_next().await.context("cannot ask for the device lo")?;
+        let index = link.context("there is no device lo")?.header.index;
+        Ok(Self { netlink, index })
+    }
+
+    async fn add(&self, address: Ipv6Addr) -> Result<()> {
+        let mut request = self.netlink.address().add(self.index, IpAddr::V6(address), 128).replace();
+        // Deprecated: an owner answers from its anycast address and never begins from it, for the answer might go to
+        // another owner [RFC 6724 § 5, rule 3].
+        let mut lifetimes = CacheInfo::default();
+        lifetimes.ifa_valid = u32::MAX;
+        request.message_mut().attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        request.execute().await.with_context(|| format!("cannot put {address} on lo"))
+    }
+
+    async fn remove(&self, address: Ipv6Addr) -> Result<()> {
+        let what = || format!("cannot take {address} from lo");
+        let filter = self.netlink.address().get().set_link_index_filter(self.index);
+        let mut held = filter.set_address_filter(IpAddr::V6(address)).execute();
+        while let Some(message) = held.try_next().await.with_context(what)? {
+            self.netlink.address().del(message).execute().await.with_context(what)?;
+        }
+        Ok(())
+    }
+}

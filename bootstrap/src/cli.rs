@@ -1,0 +1,236 @@
+//! The command line: its types, and nothing that acts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use hardware::topology::MAX_MACHINES;
+
+use crate::progress::Output;
+
+/// Kubernetes on machines joined by cables: boot one from USB, plug the next one into it, go on.
+#[derive(Debug, Parser)]
+#[command(name = "meshboot", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Settings of the site; without it the defaults, and ./meshboot.toml if it is there.
+    #[arg(long, global = true, value_name = "FILE", env = "MESHBOOT_SETTINGS")]
+    pub settings: Option<PathBuf>,
+    /// Where the files of the deployment are.
+    #[arg(long, global = true, value_name = "DIR", env = "MESHBOOT_CLUSTER", default_value = "cluster")]
+    pub cluster: PathBuf,
+    /// Where what was fetched and built is kept; by default in the user's cache directory.
+    #[arg(long, global = true, value_name = "DIR", env = "MESHBOOT_CACHE")]
+    pub cache: Option<PathBuf>,
+    /// The form of what is said.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: Output,
+    /// Say more; again for still more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a seed: with virtual machines around it, or on a USB stick.
+    #[command(subcommand)]
+    Deploy(Deploy),
+    /// Remove what `deploy libvirt` made, and nothing else.
+    Teardown(Teardown),
+    /// Show every machine: its stage, its block, its link, and what it waits for.
+    Status,
+    /// Make, show and load images.
+    #[command(subcommand)]
+    Image(Image),
+    /// Show and check settings.
+    #[command(subcommand)]
+    Config(Config),
+    /// Make the settings of a new site.
+    #[command(subcommand)]
+    Site(Site),
+    /// Say what this computer lacks for a mesh of virtual machines, or install it.
+    Deps {
+        /// Install what is missing (Debian and Ubuntu, as root).
+        #[arg(long)]
+        install_deps: bool,
+    },
+    /// Serve the machine's links: the service of every seed and node, with settings of its own form.
+    #[command(hide = true)]
+    Gateway,
+    /// Mount the machine's state: a service of every seed and node.
+    #[command(hide = true)]
+    State {
+        /// The site whose state it is.
+        #[arg(long, value_name = "SITE")]
+        site: String,
+    },
+}
+
+/// Where to make a seed.
+#[derive(Debug, Subcommand)]
+pub enum Deploy {
+    /// A seed and machines on this computer, one libvirt network per cable.
+    Libvirt(DeployLibvirt),
+    /// A disk image that a real seed boots.
+    Usb(DeployUsb),
+}
+
+/// Options of `deploy libvirt`.
+#[derive(Debug, Args)]
+pub struct DeployLibvirt {
+    /// How many machines besides the seed.
+    #[arg(value_name = "N", value_parser = machines, allow_negative_numbers = true)]
+    pub machines: u16,
+    /// Memory of each machine, as 2GiB.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Memory of the seed, as 3GiB.
+    #[arg(long, value_name = "SIZE")]
+    pub seed_memory: Option<String>,
+    /// Processors of each machine and of the seed.
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<String>,
+    /// How machines are cabled: grid (two wide) or line.
+    #[arg(long, value_name = "SHAPE")]
+    pub topology: Option<String>,
+    /// How long to wait for all machines to be Ready, as 60m.
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// How images are made.
+    #[command(flatten)]
+    pub images: ImageOptions,
+}
+
+/// Options of everything that makes images.
+#[derive(Debug, Clone, Args)]
+pub struct ImageOptions {
+    /// Where Kubernetes comes from: auto, debian, dir:PATH, or a version as v1.34.2.
+    #[arg(long, value_name = "SOURCE")]
+    pub kubernetes: Option<String>,
+    /// How pods get their addresses: routed, none, or the path of a CNI configuration.
+    #[arg(long, value_name = "CNI")]
+    pub cni: Option<String>,
+    /// Debian's suite.
+    #[arg(long, value_name = "SUITE")]
+    pub suite: Option<String>,
+    /// Mirror of Debian's packages; by default the one that this computer's apt uses.
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Install what is missing on this computer (Debian and Ubuntu).
+    #[arg(long)]
+    pub install_deps: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Options of `deploy usb`.
+#[derive(Debug, Args)]
+pub struct DeployUsb {
+    /// A block device, all of which is overwritten, or a file.
+    #[arg(value_name = "FILE|DEVICE")]
+    pub target: PathBuf,
+    /// Ethernet address of the seed's port to the world outside, if it has one.
+    #[arg(long, value_name = "MAC")]
+    pub uplink: Option<String>,
+    /// Size of the image, where it is written to a file; by default as much as it needs.
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// How images are made.
+    #[command(flatten)]
+    pub images: ImageOptions,
+}
+
+/// Options of `teardown`.
+#[derive(Debug, Args)]
+pub struct Teardown {
+    /// Accepted and without effect: teardown never asks.
+    #[arg(short, long, hide = true)]
+    pub yes: bool,
+}
+
+/// What to do with images.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Make the node's images and artefacts, or find those that are up to date.
+    Build(ImageOptions),
+    /// Write the seed's disk image, as `deploy usb` does.
+    Disk(DeployUsb),
+    /// Show the container images that are stored.
+    List,
+    /// Store container images: archives of `docker save`, OCI layouts.
+    Load {
+        /// The archives.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// What to do with settings.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Find every mistake in the settings.
+    Check,
+    /// Write a settings file with every default to standard output.
+    Example,
+}
+
+/// What to do with sites.
+#[derive(Debug, Subcommand)]
+pub enum Site {
+    /// Write settings with an address range of the site's own (RFC 4193) and a name.
+    New {
+        /// Where to; standard output if it is `-`.
+        #[arg(value_name = "FILE", default_value = "meshboot.toml")]
+        file: PathBuf,
+    },
+}
+
+// === impl Verb ===
+
+impl Verb {
+    /// Whether it is a service of a machine, that logs to the journal.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        match self {
+            Self::Gateway | Self::State { .. } => true,
+            Self::Deploy(_)
+            | Self::Teardown(_)
+            | Self::Status
+            | Self::Image(_)
+            | Self::Config(_)
+            | Self::Site(_)
+            | Self::Deps { .. } => false,
+        }
+    }
+}
+
+fn machines(text: &str) -> Result<u16, String> {
+    let number: Option<u16> = text.parse().ok();
+    number
+        .filter(|number| (1..=MAX_MACHINES).contains(number))
+        .ok_or_else(|| format!("the number of machines besides the seed is 1 to {MAX_MACHINES}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_of_machines() {
+        assert_eq!(machines("1"), Ok(1));
+        assert_eq!(machines("500"), Ok(500));
+        for text in ["0", "-1", "x", "10000", "", "1.5", "501"] {
+            assert!(machines(text).is_err(), "{text}");
+        }
+    }
+}

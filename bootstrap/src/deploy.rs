@@ -1,0 +1,259 @@
+//! `meshboot deploy`: a seed, and with libvirt the machines around it.
+//!
+//! Everything that can be refused is refused before anything is made. From then on `deployment.json` says what
+//! there is, so whatever is interrupted can be torn down. What fails before the seed has power is removed at
+//! once; later the machines are left as they are, to be looked at.
+
+use std::os::unix::fs::symlink;
+
+use anyhow::Context as _;
+use hardware::accel::Probe;
+use hardware::daemon::{self, Ensured, Started};
+use hardware::firmware::Firmware;
+use hardware::plan::{DomainPlan, Layout, Object, Size, Uplink};
+use hardware::{DeploymentId, Libvirt, MachineNumber, Plan, Spec, accel, host};
+use images::catalog::Catalog;
+use serde::Serialize;
+
+use crate::cli::DeployLibvirt;
+use crate::deployment::{Deployment, Directory};
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::progress::{Reporter, StageTime};
+use crate::settings::{LibvirtSettings, Settings};
+use crate::status::MachineView;
+use crate::verbs::Context;
+use crate::{deps, image, teardown};
+
+mod check;
+mod seed;
+pub mod usb;
+mod wait;
+
+/// What a deployment came to.
+#[derive(Debug, Serialize)]
+struct Summary {
+    event: &'static str,
+    machines: Vec<MachineView>,
+    stages: Vec<StageTime>,
+    seconds: f64,
+    next: String,
+}
+
+/// Deploys a seed and machines on this computer.
+///
+/// # Errors
+///
+/// What failed, at which stage, and what to do next.
+pub async fn libvirt(context: &Context, options: &DeployLibvirt, reporter: &Reporter) -> Result<(), Failure> {
+    let settings = &context.settings;
+    let machines = options.machines;
+    reporter.stage("this computer");
+    check::resources(context, machines)?;
+    let mut missing = deps::missing_for_libvirt(settings.libvirt.cpus).await;
+    missing.extend(image::missing_tools(settings));
+    deps::provide(&missing, options.images.install_deps, reporter).await?;
+    let libvirt = Libvirt::default();
+    let ensured = start_libvirt(&libvirt).await?;
+    let mut site = Making { context, machines, libvirt: &libvirt, ensured, reporter, recorded: false };
+    match site.make().await {
+        Ok((deployment, plan)) => site.start(deployment, &plan).await,
+        Err(failure) => Err(site.undo(failure).await),
+    }
+}
+
+async fn start_libvirt(libvirt: &Libvirt) -> Result<Ensured, Failure> {
+    let started = daemon::ensure(&libvirt.virsh).await;
+    started.or_fail(Code::Unavailable).map_err(|mut failure| {
+        if failure.message().contains("let this user in") {
+            failure.code = Code::NoPermission;
+        }
+        failure
+    })
+}
+
+/// A deployment while it is made.
+struct Making<'a> {
+    context: &'a Context,
+    machines: u16,
+    libvirt: &'a Libvirt,
+    ensured: Ensured,
+    reporter: &'a Reporter,
+    /// Whether `deployment.json` is ours: before that nothing in the directory is.
+    recorded: bool,
+}
+
+// === impl Making ===
+
+impl Making<'_> {
+    /// Everything up to the moment when the seed could be given power.
+    async fn make(&mut self) -> Result<(Deployment, Plan), Failure> {
+        let (settings, directory, reporter) =
+            (&self.context.settings, &self.context.directory, self.reporter);
+        check::no_deployment(directory, self.libvirt).await?;
+        check::no_conflict(self.libvirt, directory).await?;
+        let probe = accel::probe().await.or_fail(Code::Unavailable)?;
+        self.say_accel(&probe);
+        let firmware = Firmware::find().context("there is no OVMF").or_fail(Code::Unavailable)?;
+
+        let catalog = image::obtain(self.context, reporter).await?;
+        // That took minutes, in which nothing of ours kept libvirt from being stopped.
+        let again = start_libvirt(self.libvirt).await?;
+        self.ensured.made_network_state |= again.made_network_state;
+        self.ensured.kvm_before = self.ensured.kvm_before.or(again.kvm_before);
+        if again.started != Started::Already {
+            self.ensured.started = again.started;
+        }
+
+        reporter.stage("keys and settings");
+        directory.create().or_fail(Code::CannotCreate)?;
+        let id = self.free_id().await?;
+        let identity = seed::Identity::of_libvirt(id, settings);
+        let mut deployment =
+            Deployment::new(id, identity.site.clone(), settings.addresses.clone(), identity.machine.clone());
+        deployment.machines = self.machines;
+        deployment.libvirt = Some(self.ensured.clone());
+        deployment.cables = hardware::topology::cables(settings.libvirt.topology, self.machines);
+        self.recorded = true;
+        directory.save(&deployment).or_fail(Code::CannotCreate)?;
+        directory.write("settings.toml", &self.context.raw.to_toml()).or_fail(Code::Io)?;
+        link_kubectl(directory, &catalog).or_fail(Code::Io)?;
+        let names = seed::node_names(id, self.machines)?;
+        let uplink = seed::libvirt_uplink(id, &settings.libvirt);
+        let seed = seed::Seed { identity: &identity, uplink: Some(uplink), names, catalog: &catalog };
+        let ignition = seed.write(settings, directory).await?;
+
+        reporter.stage("the seed's disk");
+        let disk = Layout(directory.path()).disk(MachineNumber::SEED);
+        image::write_disk(self.context, &catalog, &ignition, &image::Target::File(&disk, None), reporter)
+            .await?;
+
+        let plan = Plan::new(&self.spec(id, probe, firmware));
+        self.make_objects(&plan).await?;
+        Ok((deployment, plan))
+    }
+
+    /// Gives the machines power and waits until each is Ready.
+    async fn start(&self, mut deployment: Deployment, plan: &Plan) -> Result<(), Failure> {
+        let directory = &self.context.directory;
+        let waiter = wait::Waiter::new(&deployment, plan, self.context, self.libvirt, self.reporter).await?;
+        let machines = waiter.run().await?;
+        deployment.complete = true;
+        directory.save(&deployment).or_fail(Code::Io)?;
+        let stages = self.reporter.finish();
+        let next = format!("kubectl --kubeconfig {} get nodes", directory.kubeconfig().display());
+        let text = summary_text(&machines, &stages, self.reporter.elapsed().as_secs_f64(), &next, directory);
+        let seconds = self.reporter.elapsed().as_secs_f64();
+        let observation = machines.machines;
+        let summary = Summary { event: "result", machines: observation, stages, seconds, next };
+        self.reporter.result(&summary, &text);
+        Ok(())
+    }
+
+    /// Removes what was made before the failure.
+    async fn undo(&self, failure: Failure) -> Failure {
+        let quiet = Reporter::silent();
+        if !self.recorded {
+            daemon::stop_if_unused(&self.libvirt.virsh, &self.ensured).await;
+            return failure;
+        }
+        match teardown::run(&self.context.directory, &quiet).await {
+            Ok(_) => failure,
+            Err(left) => {
+                let message = format!("some of it is left ({})", left.message());
+                failure.next(format!("{message}: ./teardown"))
+            }
+        }
+    }
+
+    async fn free_id(&self) -> Result<DeploymentId, Failure> {
+        // Four hexadecimal digits stand in names: some tries are enough for any computer.
+        for _ in 0..64 {
+            let id = DeploymentId::random();
+            if self.libvirt.is_free(id).await.or_fail(Code::Unavailable)? {
+                return Ok(id);
+            }
+        }
+        Err(Failure::new(Code::Unavailable, "there is no free name for another deployment on this computer"))
+    }
+
+    fn spec(&self, id: DeploymentId, probe: Probe, firmware: Firmware) -> Spec {
+        let settings: &Settings = &self.context.settings;
+        let LibvirtSettings { seed_memory_mib, memory_mib, cpus, .. } = settings.libvirt;
+        let (seed_v4, seed_v6) = seed::uplink_addresses(&settings.libvirt);
+        Spec {
+            owner: self.context.directory.owner(id),
+            nodes: self.machines,
+            shape: settings.libvirt.topology,
+            seed: Size { memory_mib: seed_memory_mib, cpus },
+            node: Size { memory_mib, cpus },
+            node_disk: settings.libvirt.disk,
+            accel: probe.accel,
+            firmware,
+            run_as: host::run_as(),
+            uplink: Uplink {
+                host_v4: settings.libvirt.host_v4,
+                host_v6: settings.libvirt.host_v6,
+                seed_v4,
+                seed_v6,
+                routes: vec![settings.addresses.anycast, settings.addresses.machines],
+            },
+        }
+    }
+
+    async fn make_objects(&self, plan: &Plan) -> Result<(), Failure> {
+        self.reporter.stage("networks and machines");
+        for object in &plan.objects {
+            let made = self.libvirt.make(plan, object).await.or_fail(Code::Unavailable);
+            made.map_err(|failure| match object {
+                Object::Network(_) => failure.next(
+                    "another network may use the same addresses: choose others with libvirt.host-v4, libvirt.host-v6 \
+                     and [addresses] in the settings",
+                ),
+                Object::Volume(_) | Object::Domain(_) => failure,
+            })?;
+        }
+        let (networks, domains) = (plan.networks().count(), plan.domains().count());
+        self.reporter.line(&format!("{networks} networks, {domains} machines"));
+        Ok(())
+    }
+
+    fn say_accel(&self, probe: &Probe) {
+        match &probe.reason {
+            None => self.reporter.line("processors: KVM"),
+            Some(reason) => self.reporter.line(&format!("processors: {} ({reason})", probe.accel)),
+        }
+    }
+}
+
+/// `cluster/bin/kubectl`: the one that fits the cluster.
+fn link_kubectl(directory: &Directory, catalog: &Catalog) -> anyhow::Result<()> {
+    let bin = directory.path().join("bin");
+    let what = || format!("cannot link kubectl into {}", bin.display());
+    std::fs::create_dir_all(&bin).with_context(what)?;
+    symlink(&catalog.kubectl, bin.join("kubectl")).with_context(what)
+}
+
+fn summary_text(
+    observation: &crate::status::Observation,
+    stages: &[StageTime],
+    seconds: f64,
+    next: &str,
+    directory: &Directory,
+) -> String {
+    let mut text = observation.table();
+    let times = stages.iter().map(|stage| format!("{} {:.0} s", stage.stage, stage.seconds));
+    let times: Vec<String> = times.collect();
+    text.push_str(&format!("\n{} in {seconds:.0} s: {}\n\n", "all Ready", times.join(", ")));
+    text.push_str(&format!("  {next}\n"));
+    text.push_str(&format!(
+        "  (or {}/bin/kubectl, which is of the cluster's own version)\n",
+        directory.text()
+    ));
+    text.push_str("  meshboot status\n  ./teardown\n");
+    text
+}
+
+/// The log that says most about a machine.
+fn console_hint(domain: &DomainPlan) -> String {
+    format!("its console: {}", domain.console.display())
+}

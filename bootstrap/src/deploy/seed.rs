@@ -1,0 +1,220 @@
+//! What a seed is told before its first boot: who it is, its keys, its way out, and what it serves.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use hardware::process::Invocation;
+use hardware::profile::MESH_PORTS;
+use hardware::{DeploymentId, End, MachineNumber};
+use ignition::{KubernetesSource, NodePlan, RoleDetail, Secret, SiteId, SitePlan, Uplink};
+use images::catalog::Catalog;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use mesh::plan::APISERVER_PORT;
+use mesh::{BlockNumber, Mac, Machine, MachineId, NodeName, Port, PortIndex, Role, RouterId};
+use uuid::Uuid;
+
+use crate::deployment::Directory;
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::gateway::render::{ARTEFACT_FOLDERS, LEDGER};
+use crate::gateway::settings::{Artefact, BootArtefacts, GatewaySettings, SeedSettings};
+use crate::pki::Pki;
+use crate::settings::{LibvirtSettings, Settings};
+
+const KEYGEN_LIMIT: Duration = Duration::from_secs(30);
+/// Where a seed keeps images that it was given after its first boot.
+const OWN_IMAGES: &str = "/var/lib/meshboot/images";
+/// Slot of a virtual machine's first mesh port on its PCI bus: what its kernel names the port after.
+const FIRST_PORT_SLOT: u8 = 16;
+
+/// Who the seed is.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    /// Its site.
+    pub(super) site: SiteId,
+    /// It, as its ledger has it.
+    pub(super) machine: Machine,
+}
+
+/// All that its configuration is made of, besides settings.
+#[derive(Debug)]
+pub(super) struct Seed<'a> {
+    /// Who it is.
+    pub(super) identity: &'a Identity,
+    /// Its port to the world outside.
+    pub(super) uplink: Option<Uplink>,
+    /// The names of machines that are known before they come.
+    pub(super) names: BTreeMap<Uuid, NodeName>,
+    /// What it serves.
+    pub(super) catalog: &'a Catalog,
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// The seed of virtual machines: its ports are known before it is.
+    pub(super) fn of_libvirt(id: DeploymentId, settings: &Settings) -> Self {
+        let port = |index: u8| {
+            let mac = id.mac(End { machine: MachineNumber::SEED, port: index });
+            Port { index: port_index(index), mac, name: format!("enp0s{}", FIRST_PORT_SLOT + index) }
+        };
+        let first = id.mac(End { machine: MachineNumber::SEED, port: 0 });
+        Self::new(
+            settings,
+            id.0,
+            MachineId(id.machine_uuid(MachineNumber::SEED)),
+            first,
+            (0..MESH_PORTS).map(port).collect(),
+        )
+    }
+
+    /// A seed on a stick: which machine it will be put into is not known, nor the machine's ports.
+    pub(super) fn of_stick(settings: &Settings) -> Self {
+        let id = DeploymentId::random();
+        let first = id.mac(End { machine: MachineNumber::SEED, port: 0 });
+        Self::new(settings, id.0, MachineId(id.0), first, Vec::new())
+    }
+
+    fn new(settings: &Settings, deployment: Uuid, id: MachineId, first: Mac, ports: Vec<Port>) -> Self {
+        let site = settings.site_id.clone();
+        let made = || deployment.to_string().parse().expect("a UUID can name a site");
+        let block: BlockNumber = settings.addresses.preferred_number(first);
+        let machine = Machine {
+            id,
+            name: node_name(MachineNumber::SEED),
+            role: Role::Seed,
+            block,
+            router_id: RouterId::try_from(1).expect("1 is a router id"),
+            ports,
+        };
+        Self { site: site.unwrap_or_else(made), machine }
+    }
+}
+
+// === impl Seed ===
+
+impl Seed<'_> {
+    /// Makes keys, writes the operator's files, and gives the Ignition config for the seed's disk.
+    pub(super) async fn write(
+        &self,
+        settings: &Settings,
+        directory: &Directory,
+    ) -> Result<Secret<String>, Failure> {
+        let pki = Pki::generate(SystemTime::now())?;
+        for file in pki.files() {
+            let name = format!("pki/{}", file.path);
+            directory.write(&name, file.contents.expose()).or_fail(Code::Io)?;
+        }
+        let server = format!("https://[{}]:{APISERVER_PORT}", settings.addresses.apiserver);
+        let kubeconfig = pki.kubeconfig(&server)?;
+        directory.write("auth/kubeconfig", kubeconfig.expose()).or_fail(Code::Io)?;
+        let operator = ssh_key(directory).await?;
+
+        let site = self.site_plan(settings, &pki, operator).or_fail(Code::Data)?;
+        let gateway = self.gateway_settings(&site);
+        let plan = NodePlan {
+            site,
+            machine: self.identity.machine.clone(),
+            detail: RoleDetail::Seed { uplink: self.uplink.clone(), pki: pki.files() },
+            gateway_settings: Secret::new(
+                serde_json::to_value(&gateway).context("cannot write the gateway's settings")?,
+            ),
+        };
+        let config = ignition::render(&plan).context("cannot render the seed's configuration");
+        Ok(Secret::new(config.or_fail(Code::Config)?.to_json()))
+    }
+
+    fn site_plan(&self, settings: &Settings, pki: &Pki, operator: String) -> anyhow::Result<SitePlan> {
+        let is_debian = self.catalog.kubernetes_source == "debian";
+        let version = &self.catalog.kubernetes;
+        Ok(SitePlan {
+            id: self.identity.site.clone(),
+            plan: settings.addresses.clone(),
+            kubernetes: version.parse().with_context(|| format!("the images hold Kubernetes {version}"))?,
+            kubernetes_source: if is_debian { KubernetesSource::Debian } else { KubernetesSource::Upstream },
+            cni: settings.cni.clone(),
+            ssh_keys: settings.ssh_keys.iter().cloned().chain([operator]).collect(),
+            ca_cert_pem: pki.kubernetes.certificate_pem.clone(),
+            ca_spki_sha256: pki.kubernetes.spki_sha256.clone(),
+            nameservers: settings.nameservers.clone(),
+        })
+    }
+
+    fn gateway_settings(&self, site: &SitePlan) -> GatewaySettings {
+        let artefact =
+            |made: &images::catalog::Artefact| Artefact { sha256: made.sha256.hex(), size: made.size };
+        let catalog = self.catalog;
+        let store = PathBuf::from(ignition::gateway::STORE);
+        let folders = ARTEFACT_FOLDERS.map(PathBuf::from).into_iter();
+        GatewaySettings {
+            site: site.clone(),
+            machine: self.identity.machine.clone(),
+            boot: BootArtefacts {
+                uki: BTreeMap::from([("x64".to_owned(), artefact(&catalog.node_uki))]),
+                root: artefact(&catalog.root),
+                layer: artefact(&catalog.layer),
+            },
+            names: self.names.clone(),
+            artefact_folders: folders.chain([store.join(STORE_ARTEFACTS)]).collect(),
+            sources: Vec::new(),
+            ledger: PathBuf::from(LEDGER),
+            seed: Some(SeedSettings {
+                image_stores: vec![PathBuf::from(OWN_IMAGES), store],
+                excluded: self.uplink.iter().map(|uplink| uplink.mac).collect(),
+            }),
+        }
+    }
+}
+
+/// Where artefacts are in the store that a seed's disk carries.
+const STORE_ARTEFACTS: &str = "blobs/sha256";
+
+/// The names that virtual machines will have, by their SMBIOS UUIDs.
+pub(super) fn node_names(id: DeploymentId, machines: u16) -> Result<BTreeMap<Uuid, NodeName>, Failure> {
+    let numbers = (1..=machines).map(MachineNumber);
+    Ok(numbers.map(|number| (id.machine_uuid(number), node_name(number))).collect())
+}
+
+/// The seed's end of the network to this computer.
+pub(super) fn libvirt_uplink(id: DeploymentId, settings: &LibvirtSettings) -> Uplink {
+    let (v4, v6) = uplink_addresses(settings);
+    let v4 = Ipv4Net::new(v4, settings.host_v4.prefix_len()).map(IpNet::V4);
+    let v6 = Ipv6Net::new(v6, settings.host_v6.prefix_len()).map(IpNet::V6);
+    Uplink {
+        mac: id.uplink_mac(),
+        addresses: [v4, v6].into_iter().flatten().collect(),
+        gateways: vec![settings.host_v4.addr().into(), settings.host_v6.addr().into()],
+        automatic: false,
+    }
+}
+
+/// The seed's addresses there: those after this computer's.
+pub(super) fn uplink_addresses(settings: &LibvirtSettings) -> (Ipv4Addr, Ipv6Addr) {
+    let v4 = Ipv4Addr::from_bits(settings.host_v4.addr().to_bits() + 1);
+    (v4, Ipv6Addr::from_bits(settings.host_v6.addr().to_bits() + 1))
+}
+
+/// Makes the operator's SSH key and returns its public half.
+async fn ssh_key(directory: &Directory) -> Result<String, Failure> {
+    let path = directory.ssh_key();
+    let public = path.with_extension("pub");
+    Invocation::new("ssh-keygen", KEYGEN_LIMIT)
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "meshboot", "-f"])
+        .args([&path])
+        .run()
+        .await
+        .context("cannot make the SSH key")
+        .or_fail(Code::Unavailable)?;
+    let text = std::fs::read_to_string(&public).with_context(|| format!("cannot read {}", public.display()));
+    Ok(text.or_fail(Code::Io)?.trim().to_owned())
+}
+
+fn node_name(number: MachineNumber) -> NodeName {
+    number.name().parse().expect("these names are made of letters and digits")
+}
+
+fn port_index(index: u8) -> PortIndex {
+    PortIndex::try_from(index).expect("a virtual machine has few ports")
+}

@@ -1,0 +1,103 @@
+//! `meshboot deploy usb`: a seed's disk for a real machine.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use hardware::{DeploymentId, profile};
+use ignition::Uplink;
+use indicatif::HumanBytes;
+use uuid::Uuid;
+
+use super::{link_kubectl, seed};
+use crate::cli::DeployUsb;
+use crate::deployment::Deployment;
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::image::{self, Target};
+use crate::progress::{self, Reporter};
+use crate::verbs::Context;
+use crate::{deploy, deps};
+
+/// Writes the disk, and the operator's files into the deployment's directory.
+///
+/// # Errors
+///
+/// The target is refused, or something could not be made.
+pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) -> Result<(), Failure> {
+    let (settings, directory) = (&context.settings, &context.directory);
+    let is_device = options.target.exists() && !options.target.is_file();
+    if options.target.exists() {
+        confirm(&options.target, options.images.yes, reporter)?;
+    }
+    deploy::check::no_deployment(directory, &hardware::Libvirt::default()).await?;
+    deps::provide(&image::missing_tools(settings), options.images.install_deps, reporter).await?;
+    let catalog = image::obtain(context, reporter).await?;
+
+    reporter.stage("keys and settings");
+    directory.create().or_fail(Code::CannotCreate)?;
+    let id = DeploymentId(Uuid::new_v4());
+    let identity = seed::Identity::of_stick(settings);
+    let mut deployment =
+        Deployment::new(id, identity.site.clone(), settings.addresses.clone(), identity.machine.clone());
+    deployment.stick = std::path::absolute(&options.target).ok();
+    directory.save(&deployment).or_fail(Code::CannotCreate)?;
+    directory.write("settings.toml", &context.raw.to_toml()).or_fail(Code::Io)?;
+    link_kubectl(directory, &catalog).or_fail(Code::Io)?;
+    let uplink = settings.usb.uplink.map(|mac| Uplink {
+        mac,
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        automatic: true,
+    });
+    let seed = seed::Seed { identity: &identity, uplink, names: BTreeMap::new(), catalog: &catalog };
+    let ignition = seed.write(settings, directory).await?;
+
+    let target = if is_device {
+        Target::Device(&options.target)
+    } else {
+        Target::File(&options.target, settings.usb.size)
+    };
+    image::write_disk(context, &catalog, &ignition, &target, reporter).await?;
+    deployment.complete = true;
+    directory.save(&deployment).or_fail(Code::Io)?;
+    reporter.finish();
+    let firmware: String = profile::NUC.firmware.iter().map(|line| format!("  {line}\n")).collect();
+    let text = format!(
+        "{} is a seed's disk. Boot a machine from it, plug the next one into it, and:\n\n  kubectl --kubeconfig {} get \
+         nodes\n\nWhat the firmware of a {} wants to be told first:\n\n{firmware}",
+        options.target.display(),
+        directory.kubeconfig().display(),
+        profile::NUC.title,
+    );
+    let result = serde_json::json!({ "event": "result", "disk": options.target, "kubeconfig": directory.kubeconfig() });
+    reporter.result(&result, &text);
+    Ok(())
+}
+
+/// Nothing is overwritten that was not meant.
+fn confirm(path: &Path, yes: bool, reporter: &Reporter) -> Result<(), Failure> {
+    let target = image::inspect(path)?;
+    let kind = match (target.is_device, target.removable) {
+        (false, _) => "a file",
+        (true, true) => "a removable disk",
+        (true, false) => "a fixed disk",
+    };
+    let model = target.model.as_deref().map(|model| format!(" ({model})")).unwrap_or_default();
+    let what = format!("{} is {kind}{model} of {}", path.display(), HumanBytes(target.size));
+    if yes {
+        reporter.line(&format!("{what}: all on it is overwritten"));
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        let message = format!("{what}, and nobody can be asked whether all on it may be overwritten");
+        return Err(Failure::new(Code::CannotCreate, message).next("say so with --yes"));
+    }
+    progress::say(&format!("{what}. All on it will be lost. Write `yes` to go on:"));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("cannot read the answer").or_fail(Code::Io)?;
+    if answer.trim() == "yes" {
+        return Ok(());
+    }
+    Err(Failure::new(Code::CannotCreate, format!("{} was left as it is", path.display())))
+}

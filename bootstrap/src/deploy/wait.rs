@@ -1,0 +1,196 @@
+//! Gives machines power, one after the other as their neighbours can serve them, and waits until each is Ready.
+//!
+//! Firmware that nobody answers keeps a processor busy for nothing, so a machine is started when the machine
+//! before it serves, and in software emulation only as many boot at once as there are processors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use hardware::plan::DomainPlan;
+use hardware::virsh::DomainState;
+use hardware::{Accel, Libvirt, MachineNumber, Plan, host};
+use tokio::time::sleep;
+
+use super::console_hint;
+use crate::deployment::Deployment;
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::progress::Reporter;
+use crate::status::{MachineView, Observation, Observer};
+use crate::verbs::Context;
+
+/// Witnesses are asked this often: none of them calls by itself.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How long libvirt may be silent, as while it is restarted: machines run on without it.
+const LIBVIRT_LIMIT: Duration = Duration::from_mins(1);
+/// Fewer than two at a time would wait for the disk alone.
+const LEAST_AT_ONCE: usize = 2;
+
+/// Waits for the machines of one deployment.
+pub(super) struct Waiter<'a> {
+    plan: &'a Plan,
+    observer: Observer,
+    libvirt: &'a Libvirt,
+    reporter: &'a Reporter,
+    limit: Duration,
+    at_once: usize,
+}
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+struct Course {
+    started: BTreeMap<MachineNumber, Instant>,
+    ready: BTreeSet<MachineNumber>,
+    /// Since when libvirt has not answered.
+    silent: Option<Instant>,
+}
+
+// === impl Waiter ===
+
+impl<'a> Waiter<'a> {
+    pub(super) async fn new(
+        deployment: &Deployment,
+        plan: &'a Plan,
+        context: &Context,
+        libvirt: &'a Libvirt,
+        reporter: &'a Reporter,
+    ) -> Result<Self, Failure> {
+        let emulated = plan.domains().any(|domain| domain.accel == Accel::Tcg);
+        let at_once = if emulated { host::processors().max(LEAST_AT_ONCE) } else { usize::MAX };
+        let observer = Observer::new(deployment, &context.directory).await?;
+        Ok(Self { plan, observer, libvirt, reporter, limit: context.settings.libvirt.timeout, at_once })
+    }
+
+    /// Returns when every machine is Ready, with what the witnesses last said.
+    pub(super) async fn run(&self) -> Result<Observation, Failure> {
+        let begun = Instant::now();
+        let mut course = Course::default();
+        self.reporter.stage("the seed");
+        self.start(MachineNumber::SEED, &mut course).await?;
+        loop {
+            let observation = self.observer.observe().await;
+            self.note_ready(&observation, &mut course);
+            if course.ready.len() == self.plan.domains().count() {
+                return Ok(observation);
+            }
+            self.start_next(&observation, &mut course).await?;
+            self.check_power(&mut course).await?;
+            let Some(left) = self.limit.checked_sub(begun.elapsed()) else {
+                return Err(self.too_late(&observation, &course));
+            };
+            self.reporter.waiting(&waits_for(&observation, &course), left);
+            sleep(INTERVAL.min(left)).await;
+        }
+    }
+
+    async fn start(&self, number: MachineNumber, course: &mut Course) -> Result<(), Failure> {
+        let domain = self.domain(number)?;
+        let started = self.libvirt.virsh.start_domain(&domain.name).await.or_fail(Code::Unavailable);
+        started.map_err(|failure| failure.next("look at the reason, then ./teardown"))?;
+        course.started.insert(number, Instant::now());
+        self.reporter.line(&format!("{number} has power ({})", console_hint(domain)));
+        Ok(())
+    }
+
+    fn note_ready(&self, observation: &Observation, course: &mut Course) {
+        let ready = observation.machines.iter().filter(|machine| machine.ready == Some(true));
+        for number in ready.filter_map(|machine| machine.number).map(MachineNumber) {
+            if !course.ready.insert(number) {
+                continue;
+            }
+            let seconds = course.started.get(&number).map_or(0, |started| started.elapsed().as_secs());
+            let served = observation.machine(number).and_then(|machine| machine.served_by.clone());
+            let served = served.map(|by| format!(", served by {by}")).unwrap_or_default();
+            self.reporter.line(&format!("{number} is Ready after {seconds} s{served}"));
+            if number == MachineNumber::SEED {
+                self.reporter.stage("the machines");
+            }
+        }
+    }
+
+    /// Starts every machine that a neighbour can serve, as far as processors go.
+    async fn start_next(&self, observation: &Observation, course: &mut Course) -> Result<(), Failure> {
+        let serves =
+            |number: MachineNumber| observation.machine(number).is_some_and(|machine| machine.serves);
+        let cables = self.plan.cables.iter();
+        let served: BTreeSet<MachineNumber> =
+            cables.filter(|cable| serves(cable.near.machine)).map(|cable| cable.far.machine).collect();
+        for number in served {
+            let booting = course.started.keys().filter(|number| !course.ready.contains(number)).count();
+            if booting < self.at_once && !course.started.contains_key(&number) {
+                self.start(number, course).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A machine that lost its power never becomes Ready.
+    async fn check_power(&self, course: &mut Course) -> Result<(), Failure> {
+        let running = match self.libvirt.virsh.running_domains().await {
+            Ok(running) => running,
+            Err(error) => {
+                let since = *course.silent.get_or_insert_with(Instant::now);
+                if since.elapsed() < LIBVIRT_LIMIT {
+                    tracing::warn!(%error, "libvirt does not answer");
+                    return Ok(());
+                }
+                let next = "start libvirt; `meshboot status` shows whether the machines still come";
+                return Err(error).or_fail(Code::Unavailable).map_err(|failure| failure.next(next));
+            }
+        };
+        course.silent = None;
+        for number in course.started.keys() {
+            let domain = self.domain(*number)?;
+            if running.contains(&domain.name) {
+                continue;
+            }
+            let state = self.libvirt.virsh.state(&domain.name).await.or_fail(Code::Unavailable)?;
+            if state != DomainState::Running {
+                let message = format!("{} lost its power while it booted: it is {state}", domain.name);
+                let next = format!("{}, and /var/log/libvirt/qemu/{}.log", console_hint(domain), domain.name);
+                return Err(Failure::new(Code::Unavailable, message).next(next));
+            }
+        }
+        Ok(())
+    }
+
+    fn too_late(&self, observation: &Observation, course: &Course) -> Failure {
+        let late = observation.machines.iter().filter(|machine| !is_ready(machine, course));
+        let late: Vec<String> = late.map(describe).collect();
+        let minutes = self.limit.as_secs() / 60;
+        let message = format!("not every machine was Ready within {minutes} minutes: {}", late.join("; "));
+        let first = course.started.keys().find(|number| !course.ready.contains(number));
+        let console =
+            first.and_then(|number| self.domain(*number).ok()).map(console_hint).unwrap_or_default();
+        let next =
+            format!("{console}; `meshboot status` shows whether they still come; ./teardown removes them");
+        Failure::new(Code::TryAgain, message).next(next)
+    }
+
+    fn domain(&self, number: MachineNumber) -> Result<&DomainPlan, Failure> {
+        let found = self.plan.domains().find(|domain| domain.machine == number);
+        found.ok_or_else(|| Failure::new(Code::Software, format!("the plan has no {number}")))
+    }
+}
+
+fn is_ready(machine: &MachineView, course: &Course) -> bool {
+    machine.number.is_some_and(|number| course.ready.contains(&MachineNumber(number)))
+}
+
+fn describe(machine: &MachineView) -> String {
+    let reason = machine.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{} is at `{}`{reason}", machine.name, machine.stage_word())
+}
+
+/// One line for those that have power and are not Ready.
+fn waits_for(observation: &Observation, course: &Course) -> String {
+    let booting = observation.machines.iter().filter(|machine| {
+        machine.number.is_some_and(|number| course.started.contains_key(&MachineNumber(number)))
+            && !is_ready(machine, course)
+    });
+    let booting: Vec<String> = booting.map(describe).collect();
+    if booting.is_empty() {
+        "waiting for the next machine's neighbour".to_owned()
+    } else {
+        booting.join("; ")
+    }
+}

@@ -1,0 +1,239 @@
+//! The files of one deployment: the directory `cluster/`.
+//!
+//! `deployment.json` is written before the first object that it speaks of, so whatever is interrupted can be
+//! torn down. The directory and all in it are the owner's alone.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use hardware::daemon::Ensured;
+use hardware::{Cable, DeploymentId, Owner};
+use ignition::SiteId;
+use mesh::{AddressPlan, Machine};
+use serde::{Deserialize, Serialize};
+
+/// The file's form; a later one has another number.
+const VERSION: u32 = 1;
+
+/// What teardown and status have to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deployment {
+    /// The form that it was written in; a program that does not know it leaves the deployment alone.
+    pub version: u32,
+    /// What its objects are known by.
+    pub id: DeploymentId,
+    /// Its site.
+    pub site: SiteId,
+    /// How many machines besides the seed.
+    pub machines: u16,
+    /// The cables.
+    pub cables: Vec<Cable>,
+    /// Its addresses.
+    pub addresses: AddressPlan,
+    /// The seed, as its ledger has it.
+    pub seed: Machine,
+    /// What was done so that libvirt answers.
+    pub libvirt: Option<Ensured>,
+    /// The stick or file that a real seed boots from, if it is such a deployment.
+    #[serde(default)]
+    pub stick: Option<PathBuf>,
+    /// Whether every machine became Ready, or the stick was written.
+    #[serde(default)]
+    pub complete: bool,
+}
+
+/// Where the files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory(PathBuf);
+
+// === impl Directory ===
+
+impl Directory {
+    /// The directory, by its absolute path.
+    ///
+    /// # Errors
+    ///
+    /// The current directory is not known, or the path is not UTF-8: libvirt's XML could not hold it.
+    pub fn new(path: &Path) -> Result<Self> {
+        let absolute =
+            std::path::absolute(path).with_context(|| format!("cannot tell where {} is", path.display()))?;
+        // Symbolic links above are resolved, so that a deployment is known by one path.
+        let whole = match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => absolute,
+        };
+        anyhow::ensure!(whole.to_str().is_some(), "the path {} is not UTF-8", whole.display());
+        Ok(Self(whole))
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path as a text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// Whose the deployment's objects are.
+    #[must_use]
+    pub fn owner(&self, id: DeploymentId) -> Owner {
+        Owner { deployment: id, directory: self.text().to_owned() }
+    }
+
+    /// `deployment.json`.
+    #[must_use]
+    pub fn record(&self) -> PathBuf {
+        self.0.join("deployment.json")
+    }
+
+    /// The operator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.0.join("auth/kubeconfig")
+    }
+
+    /// The operator's SSH key.
+    #[must_use]
+    pub fn ssh_key(&self) -> PathBuf {
+        self.0.join("auth/ssh")
+    }
+
+    /// The resolved settings.
+    #[must_use]
+    pub fn settings(&self) -> PathBuf {
+        self.0.join("settings.toml")
+    }
+
+    /// The cluster's keys and certificates.
+    #[must_use]
+    pub fn pki(&self) -> PathBuf {
+        self.0.join("pki")
+    }
+
+    /// What the deployment is; none if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The record is there and cannot be read.
+    pub fn load(&self) -> Result<Option<Deployment>> {
+        let path = self.record();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let deployment: Deployment =
+            serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        anyhow::ensure!(
+            deployment.version == VERSION,
+            "{} is of version {}, and this is meshboot for version {VERSION}",
+            path.display(),
+            deployment.version
+        );
+        Ok(Some(deployment))
+    }
+
+    /// Writes the record, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be written to.
+    pub fn save(&self, deployment: &Deployment) -> Result<()> {
+        let text = serde_json::to_string_pretty(deployment).context("cannot write the deployment as JSON")?;
+        self.write("deployment.json", &format!("{text}\n"))
+    }
+
+    /// Makes the directory, for its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub fn create(&self) -> Result<()> {
+        make_private(&self.0)
+    }
+
+    /// Writes a file of the deployment, mode 0600, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be written to.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.0.join(name);
+        let what = || format!("cannot write {}", path.display());
+        if let Some(parent) = path.parent() {
+            make_private(parent)?;
+        }
+        let unfinished = path.with_extension("new");
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+        let mut file = file.with_context(what)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(what)?;
+        fs::rename(&unfinished, &path).with_context(what)
+    }
+}
+
+// === impl Deployment ===
+
+impl Deployment {
+    /// A deployment that nothing was made of yet.
+    #[must_use]
+    pub fn new(id: DeploymentId, site: SiteId, addresses: AddressPlan, seed: Machine) -> Self {
+        Self {
+            version: VERSION,
+            id,
+            site,
+            machines: 0,
+            cables: Vec::new(),
+            addresses,
+            seed,
+            libvirt: None,
+            stick: None,
+            complete: false,
+        }
+    }
+}
+
+fn make_private(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the directory {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_private_and_a_record_that_is_not_there_is_none() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::new(&temporary.path().join("cluster")).unwrap();
+        assert!(directory.load().unwrap().is_none());
+        directory.write("auth/kubeconfig", "secret").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&directory.kubeconfig()), 0o600);
+        assert_eq!(mode(directory.path()), 0o700);
+        fs::write(directory.record(), "{").unwrap();
+        assert!(directory.load().unwrap_err().to_string().contains("damaged"));
+    }
+
+    #[test]
+    fn a_deployment_has_one_path() {
+        let temporary = tempfile::tempdir().unwrap();
+        let real = temporary.path().join("real");
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, temporary.path().join("link")).unwrap();
+        let one = Directory::new(&real.join("cluster")).unwrap();
+        let other = Directory::new(&temporary.path().join("link/cluster")).unwrap();
+        assert_eq!(one, other);
+    }
+}

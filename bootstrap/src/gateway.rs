@@ -1,0 +1,215 @@
+//! `meshboot gateway`: the service that runs on every seed and relay.
+//!
+//! It composes the rooms: the netboot servers on every mesh port, the ledger behind them, the admission of
+//! machines, the artefacts that are handed on, the anycast addresses of local services, a seed's registry
+//! mirrors, and the status page. Start with [`run`].
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use futures::FutureExt;
+use mesh::{Ledger, Mac};
+use netboot_server::{Gateway, GatewayConfig, ServerId, StatusBoard};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use self::admitter::Admitter;
+use self::api::Watcher;
+use self::artefacts::Artefacts;
+use self::content::NodeContent;
+use self::follow::Follower;
+use self::journal::MeshJournal;
+use self::settings::GatewaySettings;
+use crate::store::journal::MeshStore;
+use crate::store::redb::RedbStore;
+
+pub mod admit;
+pub mod admitter;
+pub mod api;
+pub mod artefacts;
+pub mod content;
+pub mod follow;
+pub mod journal;
+pub mod ports;
+pub mod publish;
+pub mod render;
+pub mod seed;
+pub mod services;
+pub mod settings;
+pub mod status;
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+///
+/// What could not be opened, and what to look at.
+pub fn run(settings: &Path) -> Result<()> {
+    let settings = GatewaySettings::read(settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.context("cannot start the async runtime")?.block_on(serve(settings))
+}
+
+async fn serve(settings: GatewaySettings) -> Result<()> {
+    let settings = Arc::new(settings);
+    let plan = Arc::new(settings.site.plan.clone());
+    let block = settings.block()?;
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = Tasks::default();
+
+    let store = Arc::new(open_store(&settings)?);
+    let origin = settings.seed.as_ref().map(|_| settings.machine.id.to_string());
+    let (watcher, api) = Watcher::new(Arc::clone(&store), settings.site.plan.clone(), origin);
+    tasks.spawn("API server", watcher.run(stopped.clone()).map(Ok));
+    let copy = Arc::clone(&store);
+    tasks.spawn("ledger", until(stopped.clone(), async move { copy.follow(|| ()).await }).map(Ok));
+
+    let board = StatusBoard::new();
+    let publish = publish::publish(Arc::clone(&store), board.watch());
+    tasks.spawn("links' status", until(stopped.clone(), publish).map(Ok));
+    let follower = Follower::new(board.clone());
+    let admitter = Admitter::new(Arc::clone(&settings), Arc::clone(&store), api.clone(), follower);
+    let artefacts = Artefacts::new(settings.artefact_folders.clone(), settings.sources.clone());
+    let content = NodeContent::new(Arc::new(settings.boot.clone()), artefacts.clone(), admitter);
+    let journal = MeshJournal::new(Arc::clone(&store), Arc::clone(&plan));
+    let config = netboot_config(&settings, &store.cached())?;
+    let netboot =
+        Gateway::open(config, Arc::new(content), Arc::new(journal)).await.context("cannot serve netboot")?;
+    let mut netboot = netboot.on_board(board.clone());
+    if let Some(events) = netboot.events() {
+        let ports = ports::Ports::new(Arc::clone(&settings), Arc::clone(&store), netboot.handle());
+        tasks.spawn("ports", until(stopped.clone(), ports.run(events)).map(Ok));
+    }
+
+    for (name, artefact) in settings.boot.all() {
+        let (artefacts, name, artefact) = (artefacts.clone(), name.to_owned(), artefact.clone());
+        let obtain = async move { artefacts.obtain(&name, &artefact).await };
+        tasks.spawn("artefact", until(stopped.clone(), obtain).map(Ok));
+    }
+
+    let mut anycasts = Vec::new();
+    if let Some(seed) = &settings.seed {
+        let images = seed::image_store(&seed.image_stores)?;
+        let mirrors = seed::open_mirrors(&plan)?;
+        let stopped = stopped.clone();
+        tasks.spawn("mirrors", async move { mirrors.serve(images, stop_of(stopped)).await }.map(Ok));
+        anycasts = services::of_seed(&plan, block, &settings.site.ca_cert_pem)?;
+    }
+    let (anycast_status, anycasts_seen) = watch::channel(Vec::new());
+    tasks.spawn("anycast addresses", crate::anycast::keep(anycasts, anycast_status, stopped.clone()));
+
+    let sources = status::Sources {
+        machine: settings.machine.clone(),
+        api: api.status(),
+        anycasts: anycasts_seen,
+        links: board.watch(),
+        store,
+    };
+    tasks.spawn("status page", status::serve(block.vip(), sources, stopped.clone()));
+    let farewell = stop_of(stopped.clone());
+    tasks.spawn("netboot", async move { netboot.run(farewell).await.context("netboot failed") });
+
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])
+        .context("cannot tell systemd that the service is ready")?;
+    tracing::info!(node = %settings.machine.name, %block, "gateway serves");
+    let result = tasks.first_end(asked_to_stop()).await;
+    stop.send_replace(true);
+    tasks.drain().await;
+    result
+}
+
+fn open_store(settings: &GatewaySettings) -> Result<MeshStore> {
+    let file = RedbStore::open(&settings.ledger);
+    if settings.seed.is_some() {
+        let store = MeshStore::seed(file.context("cannot open the seed's ledger")?)
+            .context("cannot read the ledger")?;
+        // Once Kubernetes has the ledger it has the seed as well.
+        if store.cached().machine(settings.machine.id).is_none() {
+            seed::enter_self(&store, &settings.machine)?;
+        }
+        return Ok(store);
+    }
+    // A relay's file is only a copy: without it nothing is lost.
+    let file =
+        file.inspect_err(|error| tracing::warn!("going on without a copy of the ledger: {error:#}")).ok();
+    MeshStore::relay(file).context("cannot read the copy of the ledger")
+}
+
+fn netboot_config(settings: &GatewaySettings, ledger: &Ledger) -> Result<GatewayConfig> {
+    let ours = ledger.machine(settings.machine.id).unwrap_or(&settings.machine);
+    let ports: BTreeMap<Mac, _> =
+        ours.ports.iter().chain(&settings.machine.ports).map(|port| (port.mac, port.index)).collect();
+    Ok(GatewayConfig {
+        machine: settings.machine.id,
+        block: settings.block()?,
+        ports,
+        links: ledger.links().cloned().collect(),
+        boot: settings.site.plan.boot,
+        server_id: ServerId::of_machine(settings.machine.id),
+        excluded: Vec::new(),
+        dns: Vec::new(),
+    })
+}
+
+async fn asked_to_stop() -> Result<()> {
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("asked to stop");
+    Ok(())
+}
+
+async fn stop_of(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone says the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn until(stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = stop_of(stopped) => {}
+    }
+}
+
+/// The parts of a running service. One that fails ends it: systemd starts it anew, and its reason is the log's
+/// last line.
+#[derive(Debug, Default)]
+struct Tasks {
+    running: JoinSet<(&'static str, Result<()>)>,
+}
+
+// === impl Tasks ===
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) {
+        self.running.spawn(work.map(move |result| (name, result)));
+    }
+
+    /// Waits until one of them fails, or `stop` is done. One that comes to a good end was done early.
+    async fn first_end(&mut self, stop: impl Future<Output = Result<()>>) -> Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                stop = &mut stop => return stop,
+                Some(ended) = self.running.join_next() => {
+                    let (name, result) = ended.context("a part of the service ended badly")?;
+                    result.with_context(|| format!("{name} failed"))?;
+                }
+            }
+        }
+    }
+
+    async fn drain(&mut self) {
+        let limit = std::time::Duration::from_secs(8);
+        let all = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            tracing::warn!("not all parts of the service ended in time");
+        }
+    }
+}

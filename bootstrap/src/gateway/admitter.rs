@@ -1,0 +1,141 @@
+//! Answers a request for a configuration: judge, allocate, mint, render, in this order, and each step durable
+//! before the next.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use mesh::store::{TransactError, transact};
+use mesh::{AdmitError, Claim, Ledger, Machine, MachineId, allocate};
+
+use super::admit::{Refusal, Request, check_alive, claim, tie};
+use super::api::Api;
+use super::follow::{Follower, Journey};
+use super::render::node_config;
+use super::settings::GatewaySettings;
+use crate::join::{Cluster, NodeState};
+use crate::store::journal::MeshStore;
+
+/// Admits machines.
+#[derive(Debug, Clone)]
+pub struct Admitter {
+    settings: Arc<GatewaySettings>,
+    store: Arc<MeshStore>,
+    api: Api,
+    follower: Follower,
+}
+
+/// Why a machine gets no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// It may not have one; asking again does not help as things are.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is none to give.
+    #[error(transparent)]
+    Full(#[from] AdmitError),
+    /// It cannot be made at the moment: the machine asks again by itself.
+    #[error("not ready: {0:#}")]
+    NotReady(anyhow::Error),
+}
+
+// === impl Admitter ===
+
+impl Admitter {
+    /// An admitter with nobody on the way.
+    #[must_use]
+    pub fn new(settings: Arc<GatewaySettings>, store: Arc<MeshStore>, api: Api, follower: Follower) -> Self {
+        Self { settings, store, api, follower }
+    }
+
+    /// The configuration for the machine that asks.
+    ///
+    /// # Errors
+    ///
+    /// See [`AnswerError`]. What was durable before the failure stays and is found again at the next request.
+    pub async fn answer(&self, request: Request) -> Result<String, AnswerError> {
+        let cluster = self.api.cluster().map_err(|reason| AnswerError::NotReady(anyhow::anyhow!(reason)))?;
+        let (claim, machine) = self.admit(request.clone()).await?;
+        let before = cluster.node(&machine.name).await.map_err(AnswerError::NotReady)?;
+        self.tie(&claim, &machine, &request, before.clone()).await?;
+        self.configure(&cluster, &claim, &machine, &request, before).await.map_err(AnswerError::NotReady)
+    }
+
+    async fn admit(&self, request: Request) -> Result<(Claim, Machine), AnswerError> {
+        let this = self.clone();
+        blocking(move || {
+            transact(&*this.store, |ledger| {
+                let claim = claim(&this.settings.site.plan, ledger, &request, this.wanted_name(ledger, &request))?;
+                let admission = allocate::admit(ledger, &this.settings.site.plan, &claim)?;
+                if admission.change.is_some() {
+                    let machine = &admission.machine;
+                    tracing::info!(node = %machine.name, machine = %machine.id, link = %request.link, "machine admitted");
+                }
+                Ok(((claim, admission.machine), admission.change))
+            })
+        })
+        .await
+    }
+
+    async fn tie(
+        &self,
+        claim: &Claim,
+        machine: &Machine,
+        request: &Request,
+        node: Option<NodeState>,
+    ) -> Result<(), AnswerError> {
+        let (this, claim, machine, link) = (self.clone(), claim.clone(), machine.clone(), request.link);
+        blocking(move || {
+            transact(&*this.store, |ledger| {
+                check_alive(ledger, &machine, link, node.as_ref())?;
+                let change = tie(&this.settings.site.plan, ledger, &machine, &claim, link);
+                Ok(((), change.map_err(|error| AnswerError::NotReady(error.into()))?))
+            })
+        })
+        .await
+    }
+
+    async fn configure(
+        &self,
+        cluster: &Cluster,
+        claim: &Claim,
+        machine: &Machine,
+        request: &Request,
+        before: Option<NodeState>,
+    ) -> Result<String> {
+        let token = cluster.mint(machine.id, &machine.name, &self.settings.machine.name).await?;
+        let token_id = token.id().to_owned();
+        let config = match node_config(&self.settings, machine, token, request.link, claim.boot_mac) {
+            Ok(config) => config,
+            Err(error) => {
+                // Nobody will use it; if this fails as well it ends by itself.
+                let _ = cluster.revoke(&token_id).await;
+                return Err(error);
+            }
+        };
+        tracing::info!(node = %machine.name, link = %request.link, token = token_id, "configuration handed out");
+        let node = machine.name.clone();
+        let journey = Journey { machine: machine.id, node, link: request.link, token_id, before };
+        if let Some(old) = self.follower.follow(cluster.clone(), journey) {
+            cluster.revoke(&old).await?;
+        }
+        Ok(config)
+    }
+
+    fn wanted_name(&self, ledger: &Ledger, request: &Request) -> Option<mesh::NodeName> {
+        let name = request.uuid.and_then(|uuid| self.settings.names.get(&uuid))?;
+        let owner = ledger.machine_named(name.as_str()).map(|machine| machine.id);
+        (owner.is_none() || owner == request.uuid.map(MachineId)).then(|| name.clone())
+    }
+}
+
+/// Runs a transaction where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TransactError<AnswerError>> + Send + 'static,
+) -> Result<T, AnswerError> {
+    let done = tokio::task::spawn_blocking(work).await.context("the ledger's task ended");
+    match done.map_err(AnswerError::NotReady)? {
+        Ok(done) => Ok(done),
+        Err(TransactError::Decide(error)) => Err(error),
+        Err(TransactError::Store(error)) => Err(AnswerError::NotReady(error.into())),
+    }
+}

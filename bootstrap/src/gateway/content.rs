@@ -1,0 +1,82 @@
+//! What the netboot servers serve: artefacts, and configurations by way of the [`Admitter`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use netboot_server::{
+    Arch, Content, ContentFile, FileName, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256,
+};
+
+use super::admit::{Refusal, Request};
+use super::admitter::{Admitter, AnswerError};
+use super::artefacts::Artefacts;
+use super::settings::{Artefact, BootArtefacts};
+
+/// What this node serves.
+#[derive(Debug, Clone)]
+pub struct NodeContent {
+    boot: Arc<BootArtefacts>,
+    artefacts: Artefacts,
+    admitter: Admitter,
+}
+
+// === impl NodeContent ===
+
+impl NodeContent {
+    /// Serves these boot artefacts, as far as they are here, and admits by `admitter`.
+    #[must_use]
+    pub fn new(boot: Arc<BootArtefacts>, artefacts: Artefacts, admitter: Admitter) -> Self {
+        Self { boot, artefacts, admitter }
+    }
+
+    fn file(&self, name: &str, artefact: &Artefact) -> Option<ContentFile> {
+        let path = self.artefacts.find(&artefact.sha256)?;
+        // The size is the artefact's: a partition of the stick is larger than what it holds.
+        Some(ContentFile {
+            name: FileName::try_from(name.to_owned()).ok()?,
+            path,
+            sha256: artefact.sha256.parse().ok()?,
+            size: artefact.size,
+        })
+    }
+}
+
+impl Content for NodeContent {
+    fn boot_file(&self, arch: Arch) -> Option<ContentFile> {
+        let uki = self.boot.uki.get(&arch.to_string())?;
+        self.file(&format!("node-{arch}.efi"), uki)
+    }
+
+    fn artefact(&self, sha256: Sha256) -> Option<ContentFile> {
+        let digest = sha256.to_string();
+        let (name, artefact) = self.boot.all().find(|(_, artefact)| artefact.sha256 == digest)?;
+        self.file(name, artefact)
+    }
+
+    async fn ignition(&self, request: IgnitionRequest) -> Result<Bytes, IgnitionRefusal> {
+        let link = request.link;
+        let asked = Request {
+            link,
+            peer: *request.peer.ip(),
+            far_mac: request.far_mac,
+            uuid: request.uuid,
+            ports: request.ports.into_iter().map(|(name, mac)| (mac, name)).collect(),
+        };
+        match self.admitter.answer(asked).await {
+            Ok(config) => Ok(Bytes::from(config)),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                tracing::info!(%link, %reason, "no configuration");
+                Err(IgnitionRefusal { status: status(&error), reason })
+            }
+        }
+    }
+}
+
+fn status(error: &AnswerError) -> RefusalStatus {
+    match error {
+        AnswerError::NotReady(_) | AnswerError::Refused(Refusal::Alive { .. }) => RefusalStatus::NotReady,
+        AnswerError::Refused(_) => RefusalStatus::Forbidden,
+        AnswerError::Full(_) => RefusalStatus::Conflict,
+    }
+}

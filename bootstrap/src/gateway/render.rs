@@ -1,0 +1,61 @@
+//! The configuration of the machine at the far end of a link.
+
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use ignition::{BootLink, BootstrapToken, NodePlan, RoleDetail, Secret};
+use mesh::{LinkId, Mac, Machine};
+
+use super::settings::GatewaySettings;
+
+/// Where a node keeps its ledger between boots.
+pub const LEDGER: &str = "/var/lib/meshboot/ledger.redb";
+/// Where a node keeps artefacts: on its disk, and where its initrd left the ones it booted from.
+pub const ARTEFACT_FOLDERS: [&str; 2] = ["/var/lib/meshboot/artefacts", "/run/meshboot/artefacts"];
+/// How many neighbours a node is told to ask for artefacts: its own, that one's, and so on towards the seed.
+const MAX_SOURCES: usize = 4;
+
+/// Renders the Ignition config of a machine that boots through one of our links.
+///
+/// # Errors
+///
+/// The plan is not one that can be rendered.
+pub fn node_config(
+    ours: &GatewaySettings,
+    machine: &Machine,
+    token: BootstrapToken,
+    link: LinkId,
+    boot_mac: Mac,
+) -> Result<String> {
+    let block = ours.block()?;
+    let prefix = block.link(link.port);
+    let mut sources = vec![prefix.near(), block.vip()];
+    // Near ends are only good for the machine on that link; VIPs are for everybody.
+    sources.extend(ours.sources.iter().copied().filter(|address| is_vip(ours, *address)));
+    sources.dedup();
+    sources.truncate(MAX_SOURCES);
+    let theirs = GatewaySettings {
+        machine: machine.clone(),
+        artefact_folders: ARTEFACT_FOLDERS.map(PathBuf::from).to_vec(),
+        sources,
+        ledger: PathBuf::from(LEDGER),
+        seed: None,
+        ..ours.clone()
+    };
+    let plan = NodePlan {
+        site: ours.site.clone(),
+        machine: machine.clone(),
+        detail: RoleDetail::Node { token, boot: Some(BootLink { mac: boot_mac, prefix }) },
+        gateway_settings: Secret::new(
+            serde_json::to_value(&theirs).context("cannot write the gateway's settings")?,
+        ),
+    };
+    let config = ignition::render(&plan)
+        .with_context(|| format!("cannot render the configuration of {}", machine.name))?;
+    Ok(config.to_json())
+}
+
+fn is_vip(settings: &GatewaySettings, address: Ipv6Addr) -> bool {
+    settings.site.plan.machines.contains(&address) && address.to_bits() & 0x1ff == 0
+}

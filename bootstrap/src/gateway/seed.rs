@@ -1,0 +1,66 @@
+//! What a seed does besides: the first line of the ledger, and the registry mirrors.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use images::registry::{Bound, Listener};
+use images::store::Store as ImageStore;
+use mesh::store::transact;
+use mesh::{AddressPlan, Change, Machine, Mirror, Store, StoreError};
+
+/// Sees to it that the ledger begins with the seed itself.
+///
+/// # Errors
+///
+/// The ledger cannot be written, or is another site's.
+pub fn enter_self(store: &dyn Store, machine: &Machine) -> Result<()> {
+    let (ledger, _) = store.load().context("cannot read the ledger")?;
+    if let Some(known) = ledger.machine(machine.id) {
+        ensure!(
+            (known.block, known.router_id, &known.name) == (machine.block, machine.router_id, &machine.name),
+            "the ledger knows this seed as {} with block {}, and its settings say {} with block {}: the disk is another \
+             deployment's",
+            known.name,
+            known.block.0,
+            machine.name,
+            machine.block.0
+        );
+    }
+    transact(store, |ledger| {
+        let change = ledger.machine(machine.id).is_none().then(|| Change::Admit(machine.clone()));
+        Ok::<_, StoreError>(((), change))
+    })
+    .context("cannot enter the seed in the ledger")
+}
+
+/// The images that the seed has: what its stick carries, under what it was given since.
+///
+/// # Errors
+///
+/// No store can be opened.
+pub fn image_store(folders: &[PathBuf]) -> Result<ImageStore> {
+    let (first, lowers) = folders.split_first().context("the settings name no image store")?;
+    let what = |folder: &PathBuf| format!("cannot open the image store {}", folder.display());
+    let mut store = ImageStore::open(first).with_context(|| what(first))?;
+    for lower in lowers {
+        store = store.over(lower).with_context(|| what(lower))?;
+    }
+    Ok(store)
+}
+
+/// Opens the mirrors' ports. The checker puts their addresses on `lo` once they answer.
+///
+/// # Errors
+///
+/// A port is taken, or a mirror's name is no registry's.
+pub fn open_mirrors(plan: &AddressPlan) -> Result<Bound> {
+    let listener = |mirror: &Mirror| -> Result<Listener> {
+        let name =
+            mirror.registry.parse().with_context(|| format!("`{}` is no registry", mirror.registry))?;
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, mirror.port));
+        Ok(Listener { address, registry: Some(name) })
+    };
+    let listeners: Result<Vec<_>> = plan.mirrors.iter().map(listener).collect();
+    images::registry::bind(listeners?).context("cannot open the mirrors")
+}

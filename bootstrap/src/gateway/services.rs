@@ -1,0 +1,34 @@
+//! The anycast addresses of a seed's services and how those are asked. The boot address is not among them: the
+//! netboot servers hold it as long as they run.
+
+use anyhow::Result;
+use mesh::plan::APISERVER_PORT;
+use mesh::{AddressPlan, Block};
+
+use crate::anycast::{Anycast, Probe};
+
+/// Where kubeadm has etcd tell how it is, on an IPv6 node.
+const ETCD_HEALTH: &str = "http://[::1]:2381/health";
+
+/// A control plane and the mirrors. `authority` is the certificate of the cluster's CA.
+///
+/// # Errors
+///
+/// The certificate is none.
+pub fn of_seed(plan: &AddressPlan, block: Block, authority: &str) -> Result<Vec<Anycast>> {
+    let apiserver = Probe::https(format!("https://[{}]:{APISERVER_PORT}/readyz", block.vip()), authority)?;
+    let etcd = Probe::http(ETCD_HEALTH.to_owned())?;
+    let mut anycasts = vec![
+        Anycast { name: "apiserver".to_owned(), address: plan.apiserver, probe: apiserver },
+        Anycast { name: "etcd".to_owned(), address: plan.etcd, probe: etcd },
+    ];
+    for mirror in &plan.mirrors {
+        let probe = Probe::http(format!("http://[::1]:{}/v2/", mirror.port))?;
+        anycasts.push(Anycast {
+            name: format!("mirror {}", mirror.registry),
+            address: mirror.address,
+            probe,
+        });
+    }
+    Ok(anycasts)
+}

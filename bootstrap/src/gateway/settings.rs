@@ -1,0 +1,111 @@
+//! The settings of the service: one JSON file, written by Ignition, mode 0600.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use ignition::SitePlan;
+use mesh::{Block, Machine, NodeName};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// TCP port of the status page, on the node's VIP only.
+pub const STATUS_PORT: u16 = 8047;
+
+/// All that `meshboot gateway` has to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// The site, as it is passed from neighbour to neighbour.
+    pub site: SitePlan,
+    /// The machine that this service runs on.
+    pub machine: Machine,
+    /// The files that machines boot from.
+    pub boot: BootArtefacts,
+    /// Names that the operator wants for machines, by SMBIOS UUID.
+    #[serde(default)]
+    pub names: BTreeMap<Uuid, NodeName>,
+    /// Folders that hold artefacts by sha256, most wanted first. New ones are stored in the first.
+    pub artefact_folders: Vec<PathBuf>,
+    /// Who has the artefacts that are missing here, nearest first.
+    #[serde(default)]
+    pub sources: Vec<Ipv6Addr>,
+    /// Where the ledger is kept between boots.
+    pub ledger: PathBuf,
+    /// What a seed does besides.
+    #[serde(default)]
+    pub seed: Option<SeedSettings>,
+}
+
+/// What a seed does besides.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedSettings {
+    /// Stores of container images: the first is written to, the others are only read.
+    pub image_stores: Vec<PathBuf>,
+    /// Ethernet devices that are no mesh ports: the way out.
+    pub excluded: Vec<mesh::Mac>,
+}
+
+/// The files that machines boot from, by sha256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootArtefacts {
+    /// The UKI that firmware loads, by processor architecture (`x64`, `arm64`).
+    pub uki: BTreeMap<String, Artefact>,
+    /// The root image.
+    pub root: Artefact,
+    /// The layer over it that holds `meshboot` itself.
+    pub layer: Artefact,
+}
+
+/// A file known by its sha256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artefact {
+    /// The digest, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// The size in octets.
+    pub size: u64,
+}
+
+// === impl GatewaySettings ===
+
+impl GatewaySettings {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// It is absent, unknown fields or wrong values stand in it, or the address plan has mistakes.
+    pub fn read(path: &Path) -> Result<Self> {
+        let what = || format!("cannot use the settings in {}", path.display());
+        let text = std::fs::read(path).with_context(what)?;
+        let settings: Self = serde_json::from_slice(&text).with_context(what)?;
+        let mistakes: Vec<_> = settings.site.plan.check().iter().map(ToString::to_string).collect();
+        ensure!(mistakes.is_empty(), "{}: {}", what(), mistakes.join("; "));
+        ensure!(!settings.artefact_folders.is_empty(), "{}: artefact_folders is empty", what());
+        settings.block().with_context(what)?;
+        Ok(settings)
+    }
+
+    /// The block of the machine that the service runs on.
+    ///
+    /// # Errors
+    ///
+    /// The plan has no block of that number.
+    pub fn block(&self) -> Result<Block> {
+        let number = self.machine.block;
+        self.site.plan.block(number).with_context(|| format!("the address plan has no block {}", number.0))
+    }
+}
+
+// === impl BootArtefacts ===
+
+impl BootArtefacts {
+    /// Every file, with what it is.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Artefact)> {
+        let ukis = self.uki.iter().map(|(arch, uki)| (arch.as_str(), uki));
+        ukis.chain([("root", &self.root), ("layer", &self.layer)])
+    }
+}

@@ -1,0 +1,93 @@
+//! The status page of one node: JSON on the node's VIP, read by `meshboot status` and by `deploy`.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use mesh::{LinkStatus, Machine};
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::watch;
+
+use super::settings::STATUS_PORT;
+use crate::anycast::AnycastStatus;
+use crate::store::journal::MeshStore;
+
+/// What one node says of itself and of its links.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The machine.
+    pub machine: Machine,
+    /// The version of `meshboot`.
+    pub version: String,
+    /// Whether the API server answers it; if not, why it matters.
+    pub api: ApiStatus,
+    /// The anycast addresses of its services.
+    pub anycasts: Vec<AnycastStatus>,
+    /// Its links, by port.
+    pub links: Vec<LinkStatus>,
+    /// Every machine that the ledger knows, as far as this node has seen.
+    pub machines: Vec<Machine>,
+}
+
+/// Whether new machines can be admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiStatus {
+    /// Whether the API server answers and the ledger is kept there.
+    pub available: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// Where the page's parts come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The machine.
+    pub machine: Machine,
+    /// The API server.
+    pub api: watch::Receiver<ApiStatus>,
+    /// The anycast addresses.
+    pub anycasts: watch::Receiver<Vec<AnycastStatus>>,
+    /// The links.
+    pub links: watch::Receiver<Vec<LinkStatus>>,
+    /// The ledger.
+    pub store: Arc<MeshStore>,
+}
+
+/// Serves the page until `stop` changes.
+///
+/// # Errors
+///
+/// The port cannot be opened.
+pub async fn serve(vip: Ipv6Addr, sources: Sources, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let listener = listen(SocketAddr::from((vip, STATUS_PORT)))?;
+    let router = Router::new().route("/status", get(page)).with_state(sources);
+    let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+    axum::serve(listener, router).with_graceful_shutdown(stopped).await.context("the status page failed")
+}
+
+async fn page(State(sources): State<Sources>) -> Json<NodeStatus> {
+    Json(NodeStatus {
+        machine: sources.machine.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api: sources.api.borrow().clone(),
+        anycasts: sources.anycasts.borrow().clone(),
+        links: sources.links.borrow().clone(),
+        machines: sources.store.cached().machines().cloned().collect(),
+    })
+}
+
+/// The address may not be there yet: it comes with the network's configuration.
+fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener> {
+    let what = || format!("cannot listen on {address}");
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).with_context(what)?;
+    socket.set_reuse_address(true).with_context(what)?;
+    socket.set_freebind_v6(true).with_context(what)?;
+    socket.set_nonblocking(true).with_context(what)?;
+    socket.bind(&address.into()).with_context(what)?;
+    socket.listen(64).with_context(what)?;
+    tokio::net::TcpListener::from_std(socket.into()).with_context(what)
+}

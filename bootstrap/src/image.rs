@@ -1,0 +1,261 @@
+//! `meshboot image`, and what `deploy` needs of images: the room `images` with this site's settings.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use ignition::Secret;
+use images::build::{self, Options};
+use images::catalog::{self, Catalog};
+use images::disk::target::Target as Inspected;
+use images::disk::{DEFAULT_STATE, SeedDisk};
+use images::kubernetes::Source;
+use images::mirror::Mirror;
+use images::progress::Progress;
+use images::seed_store::seed_store;
+use images::store::{Reference, Store};
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use crate::cli::ImageOptions;
+use crate::deps;
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::progress::Reporter;
+use crate::settings::Settings;
+use crate::verbs::Context;
+
+/// Archives in this folder are loaded before each build, as kubermesh had it.
+const PRELOAD: &str = ".images";
+/// The names of images that the operator loaded; they go onto each seed's disk.
+const LOADED: &str = "loaded.json";
+
+/// Where a seed's disk is written to.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// A file of this path, with so many octets of room for state.
+    File(&'a Path, Option<u64>),
+    /// A device, all of it.
+    Device(&'a Path),
+}
+
+impl Progress for Reporter {
+    fn stage(&self, name: &str) {
+        Self::stage(self, name);
+    }
+
+    fn advance(&self, done: u64, total: Option<u64>) {
+        self.bytes(done, total);
+    }
+
+    fn line(&self, text: &str) {
+        self.detail(text);
+    }
+}
+
+/// `meshboot image build`.
+///
+/// # Errors
+///
+/// What failed, at which stage.
+pub async fn build(context: &Context, options: &ImageOptions, reporter: &Reporter) -> Result<(), Failure> {
+    deps::provide(&missing_tools(&context.settings), options.install_deps, reporter).await?;
+    let catalog = obtain(context, reporter).await?;
+    reporter.finish();
+    reporter.result(&json!({ "event": "result", "catalog": catalog }), &describe(&catalog));
+    Ok(())
+}
+
+/// What making this site's images lacks on this computer.
+#[must_use]
+pub fn missing_tools(settings: &Settings) -> Vec<deps::Missing> {
+    let from_source = match settings.image.kubernetes {
+        Source::Auto | Source::Debian => true,
+        Source::Dir(_) | Source::Upstream(_) => false,
+    };
+    deps::missing_for_images(from_source)
+}
+
+/// Makes the images of this site, or finds those that are up to date.
+///
+/// # Errors
+///
+/// What failed; the cache holds what was finished.
+pub async fn obtain(context: &Context, reporter: &Reporter) -> Result<Catalog, Failure> {
+    let settings = &context.settings;
+    let binary = std::env::current_exe().context("cannot tell where this program is")?;
+    let options = Options {
+        suite: settings.image.suite.clone(),
+        mirror: settings.image.mirror.as_ref().map(|main| Mirror { main: main.clone(), security: None }),
+        kubernetes: settings.image.kubernetes.clone(),
+        ..Options::new(&context.cache, binary, settings.addresses.boot)
+    };
+    reporter.stage("images");
+    let built = build::build(&options, reporter).await.context("cannot make the images");
+    let catalog = built.or_fail(Code::Unavailable).map_err(|failure| {
+        let log = context.cache.join("logs/images.log");
+        failure.next(format!("the tools' own words are in {}", log.display()))
+    })?;
+    if catalog.kubernetes_source == "debian" {
+        reporter.warn(&format!(
+            "Kubernetes {} of Debian's source package: for test meshes only, it is years behind (--kubernetes)",
+            catalog.kubernetes
+        ));
+    }
+    Ok(catalog)
+}
+
+/// Writes a seed's disk.
+///
+/// # Errors
+///
+/// The store could not be packed or the disk not written.
+pub async fn write_disk(
+    context: &Context,
+    catalog: &Catalog,
+    config: &Secret<String>,
+    target: &Target<'_>,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    preload(context, reporter)?;
+    let loaded = loaded(&context.cache)?;
+    let further: Vec<Reference> =
+        loaded.iter().filter(|name| !catalog.images.contains(name)).cloned().collect();
+    let store = seed_store(&context.cache, catalog, &further, reporter).await;
+    let disk = SeedDisk {
+        uki: catalog.seed_uki.path.clone(),
+        root: catalog.root.path.clone(),
+        layer: catalog.layer.path.clone(),
+        config: config.expose().clone().into_bytes(),
+        artefacts: store.context("cannot pack the seed's store").or_fail(Code::Io)?,
+    };
+    let written = match target {
+        Target::File(path, state) => {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)
+                    .with_context(|| format!("cannot make {}", parent.display()))
+                    .or_fail(Code::CannotCreate)?;
+            }
+            disk.write_file(path, state.unwrap_or(DEFAULT_STATE), reporter)
+        }
+        Target::Device(path) => disk.write_device(path, reporter),
+    };
+    written.map(drop).context("cannot write the seed's disk").or_fail(Code::Io)
+}
+
+/// Refuses a device that is in use, and tells what is on it.
+///
+/// # Errors
+///
+/// It cannot be looked at, or must not be written to.
+pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
+    let target = Inspected::inspect(path).or_fail(Code::Data)?;
+    target.check().or_fail(Code::CannotCreate)?;
+    Ok(target)
+}
+
+/// `meshboot image list`.
+///
+/// # Errors
+///
+/// The cache cannot be read.
+pub fn list(cache: &Path, reporter: &Reporter) -> Result<(), Failure> {
+    let catalogs = catalog::list(cache).or_fail(Code::Io)?;
+    let images = match Store::open_read_only(cache.join("store")) {
+        Ok(store) => images::load::list(&store).or_fail(Code::Io)?,
+        Err(_) => Vec::new(),
+    };
+    let mut text = String::new();
+    for (_, catalog) in &catalogs {
+        text.push_str(&describe(catalog));
+    }
+    for image in &images {
+        let size = image.size.map_or_else(|| "incomplete".to_owned(), |size| HumanBytes(size).to_string());
+        text.push_str(&format!("{}  {size}\n", image.reference));
+    }
+    if text.is_empty() {
+        text.push_str("there are no images: `meshboot image build`");
+    }
+    let catalogs: Vec<&Catalog> = catalogs.iter().map(|(_, catalog)| catalog).collect();
+    reporter.result(&json!({ "event": "result", "catalogs": catalogs, "images": images }), &text);
+    Ok(())
+}
+
+/// `meshboot image load`.
+///
+/// # Errors
+///
+/// An archive holds no image, or the store cannot be written.
+pub fn load(cache: &Path, files: &[PathBuf], reporter: &Reporter) -> Result<(), Failure> {
+    let names = load_all(cache, files)?;
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let text = format!("loaded {}", names.join(", "));
+    reporter.result(&json!({ "event": "result", "loaded": names }), &text);
+    Ok(())
+}
+
+fn load_all(cache: &Path, files: &[PathBuf]) -> Result<Vec<Reference>, Failure> {
+    let store = Store::open(cache.join("store")).or_fail(Code::CannotCreate)?;
+    let mut known = loaded(cache)?;
+    let mut news = Vec::new();
+    for file in files {
+        let images = images::load::load(file, &store).or_fail(Code::Data)?;
+        news.extend(images.into_iter().map(|image| image.reference));
+    }
+    known.extend(news.iter().cloned());
+    let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let path = cache.join(LOADED);
+    let text = serde_json::to_string_pretty(&names).context("cannot write names as JSON")?;
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display())).or_fail(Code::Io)?;
+    Ok(news)
+}
+
+/// Loads the archives of `.images`, if there is such a folder here.
+fn preload(context: &Context, reporter: &Reporter) -> Result<(), Failure> {
+    let Ok(entries) = fs::read_dir(PRELOAD) else { return Ok(()) };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let archives: BTreeSet<PathBuf> = paths.filter(|path| is_archive(path)).collect();
+    if archives.is_empty() {
+        return Ok(());
+    }
+    reporter.stage("loading container images");
+    let names = load_all(&context.cache, &archives.into_iter().collect::<Vec<_>>())?;
+    for name in names {
+        reporter.line(&name.to_string());
+    }
+    Ok(())
+}
+
+fn is_archive(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end))
+}
+
+/// Names that are in the store still.
+fn loaded(cache: &Path) -> Result<BTreeSet<Reference>, Failure> {
+    let path = cache.join(LOADED);
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(BTreeSet::new()) };
+    let names: Vec<String> = serde_json::from_str(&text)
+        .with_context(|| format!("{} is damaged: remove it, and load the images again", path.display()))
+        .or_fail(Code::Data)?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+fn describe(catalog: &Catalog) -> String {
+    let artefacts = catalog.artefacts();
+    let sizes = artefacts.iter().map(|(name, artefact)| format!("{name} {}", HumanBytes(artefact.size)));
+    let sizes: Vec<String> = sizes.collect();
+    let mut text = format!(
+        "{}: Debian {}, Linux {}, Kubernetes {} ({}); {}\n",
+        catalog.id,
+        catalog.suite,
+        catalog.kernel,
+        catalog.kubernetes,
+        catalog.kubernetes_source,
+        sizes.join(", ")
+    );
+    for image in &catalog.missing_images {
+        text.push_str(&format!("  not to be had: {image}\n"));
+    }
+    text
+}

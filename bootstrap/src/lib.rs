@@ -1,0 +1,21 @@
+//! The top floor: the command line, settings, and the roles composed of the rooms below. Start with [`verbs`] for what an
+//! operator does, and with [`gateway`] for the service that runs on every seed and node.
+
+pub mod anycast;
+pub mod cli;
+pub mod deploy;
+pub mod deployment;
+pub mod deps;
+pub mod exit;
+pub mod gateway;
+pub mod image;
+pub mod join;
+pub mod pki;
+pub mod progress;
+pub mod settings;
+pub mod state;
+pub mod status;
+pub mod store;
+pub mod teardown;
+pub mod telemetry;
+pub mod verbs;

@@ -1,0 +1,188 @@
+//! What a site is to be: one TOML file, `MESHBOOT_*` variables over it, the command line over both.
+//!
+//! [`Raw`] is what was given, key by key, with where each value came from. [`Settings::from_raw`] is pure and
+//! finds every mistake at once.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hardware::Shape;
+use ignition::{Cni, SiteId};
+use images::kubernetes::Source;
+use ipnet::{Ipv4Net, Ipv6Net};
+use mesh::AddressPlan;
+
+mod keys;
+mod parse;
+mod raw;
+
+pub use keys::{KEYS, Key, example};
+pub use raw::{Origin, Raw};
+
+/// All settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The site's name; none to have one made.
+    pub site_id: Option<SiteId>,
+    /// Name servers for machines and pods.
+    pub nameservers: Vec<IpAddr>,
+    /// Who may log in as root, besides the key that `deploy` makes: lines of `authorized_keys`.
+    pub ssh_keys: Vec<String>,
+    /// The address plan.
+    pub addresses: AddressPlan,
+    /// What images are made of.
+    pub image: ImageSettings,
+    /// How pods get their addresses.
+    pub cni: Cni,
+    /// Virtual machines.
+    pub libvirt: LibvirtSettings,
+    /// A real seed.
+    pub usb: UsbSettings,
+}
+
+/// What images are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSettings {
+    /// Debian's suite.
+    pub suite: String,
+    /// The mirror that its packages come from; none for the one that this computer's apt uses.
+    pub mirror: Option<String>,
+    /// Where Kubernetes comes from.
+    pub kubernetes: Source,
+}
+
+/// Virtual machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LibvirtSettings {
+    /// The seed's memory in MiB.
+    pub seed_memory_mib: u32,
+    /// Each other machine's memory in MiB.
+    pub memory_mib: u32,
+    /// Processors of each machine.
+    pub cpus: u16,
+    /// Size of each other machine's disk in octets.
+    pub disk: u64,
+    /// How machines are cabled.
+    pub topology: Shape,
+    /// This computer's IPv4 address towards the seed.
+    pub host_v4: Ipv4Net,
+    /// This computer's IPv6 address towards the seed.
+    pub host_v6: Ipv6Net,
+    /// How long `deploy` waits for all machines to be Ready.
+    pub timeout: Duration,
+}
+
+/// A real seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsbSettings {
+    /// The Ethernet address of its port to the world outside; none if it has no such port.
+    pub uplink: Option<mesh::Mac>,
+    /// Size of the disk's image in octets where it is written to a file; none for as much as it needs.
+    pub size: Option<u64>,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The setting, as `libvirt.memory`; empty if the mistake is not one setting's.
+    pub key: String,
+    /// Where its value came from.
+    pub origin: Option<Origin>,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Every mistake in the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+// === impl Settings ===
+
+impl Settings {
+    /// Checks everything that was given.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes.
+    pub fn from_raw(raw: Raw) -> Result<Self, ConfigErrors> {
+        let mut reader = parse::Reader::new(raw);
+        let settings = Self {
+            site_id: reader.optional("site.id", parse::display_error::<SiteId>),
+            nameservers: reader.list("site.nameservers", parse::display_error::<IpAddr>),
+            ssh_keys: reader.list("site.ssh-keys", parse::ssh_key),
+            addresses: reader.addresses(),
+            image: ImageSettings {
+                suite: reader.required("image.suite", parse::suite),
+                mirror: reader.optional("image.mirror", parse::url),
+                kubernetes: reader.required("kubernetes.source", parse::display_error::<Source>),
+            },
+            cni: reader.required("kubernetes.cni", parse::cni),
+            libvirt: LibvirtSettings {
+                seed_memory_mib: reader.required("libvirt.seed-memory", parse::memory_mib),
+                memory_mib: reader.required("libvirt.memory", parse::memory_mib),
+                cpus: reader.required("libvirt.cpus", parse::cpus),
+                disk: reader.required("libvirt.disk", parse::size),
+                topology: reader.required("libvirt.topology", parse::display_error::<Shape>),
+                host_v4: reader.required("libvirt.host-v4", parse::host_v4),
+                host_v6: reader.required("libvirt.host-v6", parse::host_v6),
+                timeout: reader.required("libvirt.timeout", parse::duration),
+            },
+            usb: UsbSettings {
+                uplink: reader.optional("usb.uplink", parse::display_error::<mesh::Mac>),
+                size: reader.optional("usb.size", parse::size),
+            },
+        };
+        let mut errors = reader.finish();
+        if errors.is_empty() {
+            errors = settings.check();
+        }
+        if errors.is_empty() { Ok(settings) } else { Err(ConfigErrors(errors)) }
+    }
+
+    /// What is wrong between one setting and another.
+    fn check(&self) -> Vec<ConfigError> {
+        let mistake = |key: &str, problem: String| ConfigError { key: key.to_owned(), origin: None, problem };
+        let plan = self.addresses.check();
+        let mut errors: Vec<ConfigError> =
+            plan.iter().map(|error| mistake("addresses", error.to_string())).collect();
+        let host = self.libvirt.host_v6;
+        for (name, net) in
+            [("addresses.anycast", self.addresses.anycast), ("addresses.machines", self.addresses.machines)]
+        {
+            if host.contains(&net) || net.contains(&host) {
+                errors.push(mistake("libvirt.host-v6", format!("{host} overlaps {name} {net}")));
+            }
+        }
+        errors
+    }
+}
+
+// === impl ConfigErrors ===
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [only] => write!(f, "the settings are wrong: {only}"),
+            many => {
+                write!(f, "the settings have {} mistakes:", many.len())?;
+                many.iter().try_for_each(|error| write!(f, "\n  {error}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.problem)?;
+        self.origin.as_ref().map_or(Ok(()), |origin| write!(f, " (given by {origin})"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

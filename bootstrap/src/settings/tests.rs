@@ -1,0 +1,93 @@
+use std::path::Path;
+
+use super::*;
+
+fn from_toml(text: &str) -> Result<Settings, ConfigErrors> {
+    Settings::from_raw(Raw::from_toml(text, Path::new("site.toml")))
+}
+
+#[test]
+fn nothing_given_is_kubermeshs_plan_and_the_promised_sizes() {
+    let settings = from_toml("").unwrap();
+    assert_eq!(settings.addresses, AddressPlan::default());
+    assert_eq!((settings.libvirt.seed_memory_mib, settings.libvirt.memory_mib), (3072, 2048));
+    assert_eq!(settings.libvirt.topology, Shape::Grid);
+    assert_eq!(settings.image.kubernetes, Source::Auto);
+    assert_eq!(settings.cni, Cni::Routed);
+}
+
+#[test]
+fn the_example_says_nothing_new_and_with_all_its_lines_it_is_good() {
+    let example = example();
+    assert_eq!(from_toml(&example).unwrap(), from_toml("").unwrap());
+    let live: String = example
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let settings = from_toml(&live).unwrap();
+    assert_eq!(settings.addresses, AddressPlan::default());
+    assert!(settings.site_id.is_some() && settings.usb.uplink.is_some());
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let errors = from_toml(
+        "nodes = 3\n[libvirt]\nmemory = \"much\"\ncpus = 0\nmemroy = 1\ntopology = \"ring\"\ntimeout = true\n\
+         [adresses]\n[site]\nnameservers = [\"x\", \"y\"]\n[addresses]\nanycast = \"fd00::\"\n",
+    )
+    .unwrap_err();
+    let told: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.0.len(), 10, "{told:#?}");
+    assert!(told.iter().any(|line| line.contains("did you mean libvirt.memory?")), "{told:#?}");
+    assert!(told.iter().any(|line| line.contains("[adresses]") && line.contains("did you mean addresses?")));
+    assert!(told.iter().all(|line| line.contains("site.toml")), "{told:#?}");
+    assert!(errors.to_string().starts_with("the settings have 10 mistakes:\n"));
+}
+
+#[test]
+fn a_file_that_is_no_toml_says_where() {
+    let errors = from_toml("[libvirt\nmemory").unwrap_err();
+    assert_eq!(errors.0.len(), 1);
+    assert!(errors.to_string().contains("line 1"), "{errors}");
+}
+
+#[test]
+fn the_environment_is_over_the_file_and_a_flag_over_both() {
+    let raw = Raw::from_toml("[libvirt]\nmemory = \"4GiB\"\ncpus = 4\n", Path::new("site.toml"))
+        .with_variables([
+            ("MESHBOOT_LIBVIRT_MEMORY".to_owned(), "5GiB".to_owned()),
+            ("MESHBOOT_LIBVIRT_CPUS".to_owned(), "3".to_owned()),
+            ("MESHBOOT_SITE_NAMESERVERS".to_owned(), "2001:db8::53, 192.0.2.53".to_owned()),
+        ])
+        .with_flag("libvirt.cpus", "--cpus", Some("1"))
+        .with_flag("libvirt.disk", "--disk", None);
+    let settings = Settings::from_raw(raw).unwrap();
+    assert_eq!((settings.libvirt.memory_mib, settings.libvirt.cpus), (5120, 1));
+    assert_eq!(settings.nameservers.len(), 2);
+}
+
+#[test]
+fn a_mistake_names_the_variable_or_flag_it_came_by() {
+    let raw = Raw::default()
+        .with_variables([("MESHBOOT_IMAGE_SUITE".to_owned(), "Tri xie".to_owned())])
+        .with_flag("libvirt.memory", "--memory", Some("1MiB"));
+    let told = Settings::from_raw(raw).unwrap_err().to_string();
+    assert!(told.contains("MESHBOOT_IMAGE_SUITE") && told.contains("--memory"), "{told}");
+}
+
+#[test]
+fn the_resolved_file_gives_the_same_settings() {
+    let raw =
+        Raw::from_toml("[libvirt]\ncpus = 3\n[site]\nssh-keys = [\"ssh-ed25519 AAAA me\"]\n", Path::new("a"));
+    let settings = Settings::from_raw(raw.clone()).unwrap();
+    assert_eq!(from_toml(&raw.to_toml()).unwrap(), settings);
+}
+
+#[test]
+fn other_prefixes_move_every_address() {
+    let settings = from_toml("[addresses]\nanycast = \"fd00:1::/64\"\nmachines = \"fd00:2::/64\"\n").unwrap();
+    assert!(settings.addresses.anycast.contains(&settings.addresses.apiserver));
+    let overlap = from_toml("[libvirt]\nhost-v6 = \"fd65:7b9c:569:680::1/64\"\n").unwrap_err();
+    assert!(overlap.to_string().contains("overlaps addresses.anycast"), "{overlap}");
+}

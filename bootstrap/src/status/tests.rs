@@ -1,0 +1,89 @@
+use mesh::{LinkId, NodeName, Port, Role};
+use uuid::Uuid;
+
+use super::*;
+
+fn machine(number: u16, id: hardware::DeploymentId) -> Machine {
+    let mac = id.mac(End { machine: MachineNumber(number), port: 0 });
+    Machine {
+        id: MachineId(id.machine_uuid(MachineNumber(number))),
+        name: MachineNumber(number).name().parse::<NodeName>().unwrap(),
+        role: if number == 0 { Role::Seed } else { Role::Node },
+        block: AddressPlan::default().preferred_number(mac),
+        router_id: u32::from(number + 1).try_into().unwrap(),
+        ports: vec![Port { index: 0.try_into().unwrap(), mac, name: "enp0s16".to_owned() }],
+    }
+}
+
+fn link(near: &Machine, port: u8, far: &Machine, stage: Stage, bytes: u64) -> LinkStatus {
+    LinkStatus {
+        link: LinkId { near: near.id, port: port.try_into().unwrap() },
+        port: format!("enp0s{}", 16 + port),
+        address: "2001:db8::11".parse().unwrap(),
+        stage,
+        since: 1_800_000_000,
+        reason: None,
+        far_mac: Some(far.ports[0].mac),
+        far_machine: Some(far.id),
+        far_node: Some(far.name.clone()),
+        bytes,
+    }
+}
+
+fn observer(machines: u16) -> Observer {
+    let id = hardware::DeploymentId(Uuid::from_u128(0x3fa2_b1c4_0000_4000_8000_0000_dead_beef));
+    let mut deployment = Deployment::new(
+        id,
+        "5eed0000-0000-4000-8000-000000000001".parse().unwrap(),
+        AddressPlan::default(),
+        machine(0, id),
+    );
+    deployment.machines = machines;
+    deployment.cables = hardware::topology::cables(hardware::Shape::Grid, machines);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Observer { deployment, pages: reqwest::Client::builder().no_proxy().build().unwrap(), kubernetes: None }
+}
+
+#[test]
+fn who_sent_most_is_who_served() {
+    let observer = observer(4);
+    let id = observer.deployment.id;
+    let all: Vec<Machine> = (0..=4).map(|number| machine(number, id)).collect();
+    let pages = Pages {
+        links: vec![
+            link(&all[2], 1, &all[4], Stage::Configured, 90_000_000),
+            link(&all[3], 1, &all[4], Stage::Addressed, 0),
+        ],
+        answered: BTreeMap::from([(all[4].id, None)]),
+        machines: all.clone(),
+    };
+    let nodes = BTreeMap::from([("node4".to_owned(), Readiness { ready: true, reason: String::new() })]);
+    let running = [id.domain(MachineNumber(4))];
+    let view = observer.view(MachineNumber(4), &pages, &nodes, Some(&running));
+    assert_eq!(view.served_by.as_deref(), Some("node2 port 1"));
+    assert_eq!((view.stage, view.ready), (Some(Stage::Ready), Some(true)));
+    assert_eq!(view.power.as_deref(), Some("running"));
+    assert!(view.serves && view.block.is_some() && view.reason.is_none());
+}
+
+#[test]
+fn a_machine_that_nobody_serves_yet_says_whom_it_waits_for() {
+    let observer = observer(4);
+    let running = [observer.deployment.id.domain(MachineNumber(4))];
+    let view = observer.view(MachineNumber(4), &Pages::default(), &BTreeMap::new(), Some(&running));
+    assert_eq!(view.reason.as_deref(), Some("waits for node2 or node3 to serve it"));
+    let view = observer.view(MachineNumber(3), &Pages::default(), &BTreeMap::new(), Some(&running));
+    assert_eq!(view.reason.as_deref(), Some("it is off"));
+}
+
+#[tokio::test]
+async fn silent_witnesses_leave_gaps_and_no_error() {
+    let mut observer = observer(2);
+    // Nobody answers on this computer's own address.
+    observer.deployment.addresses.machines = "::/71".parse().unwrap();
+    let observation = observer.observe().await;
+    assert_eq!(observation.machines.len(), 3);
+    assert!(!observation.is_ready());
+    let table = observation.table();
+    assert!(table.contains("MACHINE") && table.contains("node2") && table.contains("kubeconfig"), "{table}");
+}

@@ -1,0 +1,174 @@
+//! What Kubernetes must have before it can hold a ledger: definitions, a namespace, and rights.
+//!
+//! A relay speaks to the API as its own node: it has the kubelet's client certificate and no other secret, and
+//! thus the rights of the group `system:nodes` and no more. The rights that are added to the group:
+//!
+//! | what | verbs | why not less |
+//! |---|---|---|
+//! | `machines`, `links` and their status | get, list, watch, create, update, patch | every relay allocates. No delete: a removal is written into the head, and who may delete sweeps |
+//! | the head, by name | get, list, watch, update | it is the lock of the ledger. It cannot be created or deleted |
+//! | `nodes` | get | a relay revokes a token when the node that joined with it is Ready. Newer versions let a node read only itself |
+//! | Secrets of `kube-system` | create, delete | bootstrap tokens are Secrets there, and their names are random |
+//!
+//! RBAC cannot bind a right to a name that is not known yet, nor to a Secret's type. So a node that was broken
+//! into could write Machines and Links, mint bootstrap tokens, and delete Secrets of `kube-system` whose names it
+//! guesses; it could read none. Who joins with a bootstrap token becomes a node, which such a node is anyway. The
+//! right to delete is what revokes a token early; without it tokens would end by their age only.
+
+use std::time::Duration;
+
+use futures::future::try_join;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::runtime::wait::{await_condition, conditions::is_crd_established};
+use kube::{Api, Client, CustomResourceExt as _, Resource};
+use mesh::StoreError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::access::unavailable;
+use super::{HEAD, KubernetesStore, NAMESPACE, objects};
+use crate::store::crds::{GROUP, LinkObject, MachineObject};
+
+/// An API server takes seconds to serve a new definition, and more on a slow machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long to wait before asking again whether a definition is served: nothing tells when it is.
+const PAUSE: Duration = Duration::from_millis(250);
+
+const NAME: &str = "meshboot:relay";
+const TOKENS: &str = "meshboot:relay-tokens";
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+// === impl KubernetesStore ===
+
+impl KubernetesStore {
+    /// Makes definitions, namespace and rights what this version wants them to be, and waits until the
+    /// definitions are served. It needs an administrator's kubeconfig; it may be called as often as one likes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] after at most a minute.
+    pub fn install(&self) -> Result<(), StoreError> {
+        self.access.run(LIMIT, "install the definitions of machines and links", async |client| {
+            apply_all(&client).await?;
+            try_join(established(&client, MachineObject::crd()), established(&client, LinkObject::crd()))
+                .await?;
+            // An established definition is not served by every API server at once.
+            loop {
+                match objects::list(&client).await {
+                    Err(StoreError::Unavailable { reason }) if reason.starts_with("HTTP 404") => {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    result => return result.map(drop),
+                }
+            }
+        })
+    }
+}
+
+async fn apply_all(client: &Client) -> Result<(), StoreError> {
+    let all = || Api::all(client.clone());
+    let namespace = Namespace { metadata: named(NAMESPACE, None), ..Namespace::default() };
+    apply(&all(), NAMESPACE, &namespace).await?;
+    for crd in [MachineObject::crd(), LinkObject::crd()] {
+        let name = crd.metadata.name.clone().unwrap_or_default();
+        let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+        apply(&definitions, &name, &crd).await?;
+    }
+
+    let read = ["get", "list", "watch"];
+    let write = ["create", "update", "patch"];
+    let role = ClusterRole {
+        metadata: named(NAME, None),
+        rules: Some(vec![
+            rule(GROUP, &["machines", "links"], &[read, write].concat()),
+            rule(GROUP, &["machines/status", "links/status"], &["get", "update", "patch"]),
+            rule("", &["nodes"], &["get"]),
+        ]),
+        ..ClusterRole::default()
+    };
+    apply(&Api::all(client.clone()), NAME, &role).await?;
+    let binding = ClusterRoleBinding {
+        metadata: named(NAME, None),
+        role_ref: role_ref("ClusterRole", NAME),
+        subjects: Some(nodes()),
+    };
+    apply(&Api::all(client.clone()), NAME, &binding).await?;
+
+    // A field selector for the one name makes list and watch requests for it.
+    let head = PolicyRule {
+        resource_names: Some(vec![HEAD.to_owned()]),
+        ..rule("", &["configmaps"], &["get", "list", "watch", "update"])
+    };
+    apply_role(client, NAMESPACE, NAME, head).await?;
+    apply_role(client, "kube-system", TOKENS, rule("", &["secrets"], &["create", "delete"])).await
+}
+
+async fn apply_role(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    rule: PolicyRule,
+) -> Result<(), StoreError> {
+    let role = Role { metadata: named(name, Some(namespace)), rules: Some(vec![rule]) };
+    apply(&Api::namespaced(client.clone(), namespace), name, &role).await?;
+    let binding = RoleBinding {
+        metadata: named(name, Some(namespace)),
+        role_ref: role_ref("Role", name),
+        subjects: Some(nodes()),
+    };
+    apply(&Api::namespaced(client.clone(), namespace), name, &binding).await
+}
+
+async fn apply<K>(api: &Api<K>, name: &str, object: &K) -> Result<(), StoreError>
+where
+    K: Resource + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+{
+    let params = PatchParams::apply("meshboot").force();
+    let applied = api.patch(name, &params, &Patch::Apply(object)).await;
+    applied.map(drop).map_err(|error| unavailable(&error))
+}
+
+async fn established(client: &Client, crd: CustomResourceDefinition) -> Result<(), StoreError> {
+    let name = crd.metadata.name.unwrap_or_default();
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let waited = await_condition(definitions, &name, is_crd_established()).await;
+    waited.map(drop).map_err(|error| StoreError::Unavailable {
+        reason: format!("whether the definition {name} is established was not to be seen: {error}"),
+    })
+}
+
+fn named(name: &str, namespace: Option<&str>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ObjectMeta::default()
+    }
+}
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    PolicyRule {
+        api_groups: Some(texts(&[group])),
+        resources: Some(texts(resources)),
+        verbs: texts(verbs),
+        ..PolicyRule::default()
+    }
+}
+
+fn role_ref(kind: &str, name: &str) -> RoleRef {
+    RoleRef { api_group: RBAC.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
+}
+
+fn nodes() -> Vec<Subject> {
+    vec![Subject {
+        api_group: Some(RBAC.to_owned()),
+        kind: "Group".to_owned(),
+        name: "system:nodes".to_owned(),
+        namespace: None,
+    }]
+}

@@ -1,0 +1,219 @@
+//! From the parsed command line to the module that does it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
+
+use crate::cli::{Cli, Config, Deploy, DeployLibvirt, DeployUsb, Image, ImageOptions, Site, Verb};
+use crate::deployment::Directory;
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::progress::{self, Output, Reporter};
+use crate::settings::{self, Raw, Settings};
+use crate::{deploy, deps, image, status, teardown};
+
+/// Settings that are read if they are there and no others are named.
+const DEFAULT_SETTINGS: &str = "meshboot.toml";
+
+/// What every verb may need.
+#[derive(Debug)]
+pub struct Context {
+    /// Settings, as they were given.
+    pub raw: Raw,
+    /// Settings, checked.
+    pub settings: Settings,
+    /// The deployment's files.
+    pub directory: Directory,
+    /// What was fetched and built.
+    pub cache: PathBuf,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// What failed, with its exit code.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match &cli.verb {
+        Verb::Gateway => {
+            let missing = || Failure::new(Code::Usage, "the service needs its settings: --settings FILE");
+            return Ok(crate::gateway::run(cli.settings.as_deref().ok_or_else(missing)?)?);
+        }
+        Verb::State { site } => return Ok(crate::state::run(site)?),
+        Verb::Deploy(_)
+        | Verb::Teardown(_)
+        | Verb::Status
+        | Verb::Image(_)
+        | Verb::Config(_)
+        | Verb::Site(_)
+        | Verb::Deps { .. } => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the async runtime")?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = operate(cli) => ended,
+            signal = interruption() => Err(interrupted(signal)),
+        }
+    });
+    // Whoever interrupts does not wait for a file to be copied to its end.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Waits for a signal that asks this process to end.
+async fn interruption() -> &'static str {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+fn interrupted(signal: &str) -> Failure {
+    let failure = Failure::new(Code::TryAgain, format!("interrupted by {signal}"));
+    failure.next("./teardown removes what a deployment has made so far; the cache is kept")
+}
+
+async fn operate(cli: Cli) -> Result<(), Failure> {
+    let reporter = Reporter::new(cli.output);
+    match &cli.verb {
+        Verb::Deploy(Deploy::Libvirt(options)) => {
+            let context = context(&cli, libvirt_flags(given(&cli)?, options))?;
+            deploy::libvirt(&context, options, &reporter).await
+        }
+        Verb::Deploy(Deploy::Usb(options)) | Verb::Image(Image::Disk(options)) => {
+            let context = context(&cli, usb_flags(given(&cli)?, options))?;
+            deploy::usb::run(&context, options, &reporter).await
+        }
+        Verb::Teardown(_) => teardown::run(&directory(&cli)?, &reporter).await.map(drop),
+        Verb::Status => status::run(&directory(&cli)?, &reporter).await,
+        Verb::Image(Image::Build(options)) => {
+            let context = context(&cli, image_flags(given(&cli)?, options))?;
+            image::build(&context, options, &reporter).await
+        }
+        Verb::Image(Image::List) => image::list(&cache(&cli)?, &reporter),
+        Verb::Image(Image::Load { files }) => image::load(&cache(&cli)?, files, &reporter),
+        Verb::Config(Config::Check) => {
+            context(&cli, given(&cli)?)?;
+            reporter.result(&serde_json::json!({ "event": "result", "good": true }), "the settings are good");
+            Ok(())
+        }
+        Verb::Config(Config::Example) => {
+            progress::out(settings::example().trim_end());
+            Ok(())
+        }
+        Verb::Site(Site::New { file }) => new_site(file, &reporter),
+        Verb::Deps { install_deps } => {
+            let context = context(&cli, given(&cli)?)?;
+            let mut missing = deps::missing_for_libvirt(context.settings.libvirt.cpus).await;
+            missing.extend(image::missing_tools(&context.settings));
+            deps::provide(&missing, *install_deps, &reporter).await?;
+            reporter.result(&serde_json::json!({ "event": "result", "good": true }), "nothing is missing");
+            Ok(())
+        }
+        Verb::Gateway | Verb::State { .. } => unreachable!("services have a runtime of their own"),
+    }
+}
+
+/// What the settings file and the environment say.
+fn given(cli: &Cli) -> Result<Raw, Failure> {
+    let raw = match &cli.settings {
+        Some(path) => read_settings(path)?,
+        None if Path::new(DEFAULT_SETTINGS).exists() => read_settings(Path::new(DEFAULT_SETTINGS))?,
+        None => Raw::default(),
+    };
+    // A variable that is not text is none of ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(raw.with_variables(variables))
+}
+
+fn read_settings(path: &Path) -> Result<Raw, Failure> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the settings in {}", path.display()))
+        .or_fail(Code::Config)?;
+    Ok(Raw::from_toml(&text, path))
+}
+
+fn context(cli: &Cli, raw: Raw) -> Result<Context, Failure> {
+    let settings = Settings::from_raw(raw.clone())
+        .or_fail(Code::Config)
+        .map_err(|failure| failure.next("`meshboot config example` shows every setting with its default"))?;
+    Ok(Context { raw, settings, directory: directory(cli)?, cache: cache(cli)? })
+}
+
+fn directory(cli: &Cli) -> Result<Directory, Failure> {
+    Directory::new(&cli.cluster).or_fail(Code::Data)
+}
+
+/// `$XDG_CACHE_HOME/meshboot`, else `~/.cache/meshboot`; root without a home keeps it with the system's.
+fn cache(cli: &Cli) -> Result<PathBuf, Failure> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || variable("HOME").map(|home| home.join(".cache"));
+    let users = variable("XDG_CACHE_HOME").or_else(home).unwrap_or_else(|| PathBuf::from("/var/cache"));
+    let path = cli.cache.clone().unwrap_or_else(|| users.join("meshboot"));
+    std::path::absolute(&path)
+        .with_context(|| format!("cannot tell where the cache {} is", path.display()))
+        .or_fail(Code::Data)
+}
+
+fn image_flags(raw: Raw, options: &ImageOptions) -> Raw {
+    raw.with_flag("kubernetes.source", "--kubernetes", options.kubernetes.as_deref())
+        .with_flag("kubernetes.cni", "--cni", options.cni.as_deref())
+        .with_flag("image.suite", "--suite", options.suite.as_deref())
+        .with_flag("image.mirror", "--mirror", options.mirror.as_deref())
+}
+
+fn libvirt_flags(raw: Raw, options: &DeployLibvirt) -> Raw {
+    image_flags(raw, &options.images)
+        .with_flag("libvirt.memory", "--memory", options.memory.as_deref())
+        .with_flag("libvirt.seed-memory", "--seed-memory", options.seed_memory.as_deref())
+        .with_flag("libvirt.cpus", "--cpus", options.cpus.as_deref())
+        .with_flag("libvirt.topology", "--topology", options.topology.as_deref())
+        .with_flag("libvirt.timeout", "--timeout", options.timeout.as_deref())
+}
+
+fn usb_flags(raw: Raw, options: &DeployUsb) -> Raw {
+    image_flags(raw, &options.images)
+        .with_flag("usb.uplink", "--uplink", options.uplink.as_deref())
+        .with_flag("usb.size", "--size", options.size.as_deref())
+}
+
+/// Settings of a site with addresses of its own: a random 40-bit global id `[RFC 4193 § 3.2.2]`. Its first /64 is
+/// the anycast prefix, its second half is for machines.
+fn new_site(file: &Path, reporter: &Reporter) -> Result<(), Failure> {
+    let random = Uuid::new_v4();
+    let [_, a, b, c, d, e, ..] = *random.as_bytes();
+    let prefix = format!("fd{a:02x}:{b:02x}{c:02x}:{d:02x}{e:02x}");
+    let id = Uuid::new_v4();
+    let text = format!(
+        "# The settings of one meshboot site; `meshboot config example` shows every other.\n\n\
+         [site]\nid = \"{id}\"\n\n\
+         [addresses]\nanycast = \"{prefix}::/64\"\nmachines = \"{prefix}:8000::/71\"\n"
+    );
+    if file == Path::new("-") {
+        progress::out(text.trim_end());
+        return Ok(());
+    }
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    let written = made.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", file.display())).or_fail(Code::CannotCreate)?;
+    let result =
+        serde_json::json!({ "event": "result", "file": file, "id": id, "prefix": format!("{prefix}::/48") });
+    reporter.result(&result, &format!("{} has the site {id} with {prefix}::/48", file.display()));
+    Ok(())
+}
+
+/// Tells a failure and gives its exit code.
+#[must_use]
+pub fn report(output: Output, failure: &Failure) -> std::process::ExitCode {
+    progress::report_failure(output, failure);
+    failure.code.into()
+}

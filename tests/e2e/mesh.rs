@@ -1,0 +1,184 @@
+//! A mesh of virtual machines, as a user makes it: by the command line, from the checkout.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A running mesh; taken down when it goes out of scope, whatever the test found.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    torn_down: bool,
+}
+
+/// The checkout.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+impl Mesh {
+    /// `./deploy` with these arguments, and what it says on the terminal.
+    pub(crate) fn deploy(arguments: &[&str]) -> Self {
+        let mesh = Self { torn_down: false };
+        let start = Instant::now();
+        let status =
+            Command::new(root().join("deploy")).args(arguments).stdin(Stdio::null()).status().unwrap();
+        eprintln!("deploy {}: {status} after {} s", arguments.join(" "), start.elapsed().as_secs());
+        if !status.success() {
+            mesh.show_consoles();
+        }
+        assert!(status.success());
+        mesh
+    }
+
+    /// `kubectl`, with the mesh's own credentials; what it printed.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.try_kubectl(arguments, None);
+        assert!(
+            output.status.success(),
+            "kubectl {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// `kubectl apply` of a manifest.
+    pub(crate) fn apply(&self, manifest: &Value) {
+        let output = self.try_kubectl(&["apply", "-f", "-"], Some(manifest.to_string()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn try_kubectl(&self, arguments: &[&str], input: Option<String>) -> Output {
+        let mut command = Command::new(root().join("cluster/bin/kubectl"));
+        command.arg("--kubeconfig").arg(root().join("cluster/auth/kubeconfig")).arg("--request-timeout=30s");
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = command.spawn().unwrap();
+        if let Some(text) = input {
+            use std::io::Write as _;
+            child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        child.wait_with_output().unwrap()
+    }
+
+    /// What `kubectl get` says in JSON.
+    pub(crate) fn get(&self, arguments: &[&str]) -> Value {
+        let all: Vec<&str> = ["get"].iter().chain(arguments).chain(&["-o", "json"]).copied().collect();
+        serde_json::from_str(&self.kubectl(&all)).unwrap()
+    }
+
+    /// The names of the nodes that are Ready, in order.
+    pub(crate) fn ready_nodes(&self) -> Vec<String> {
+        let nodes = self.get(&["nodes"]);
+        let mut ready: Vec<String> =
+            nodes["items"].as_array().unwrap().iter().filter(is_ready).map(name).collect();
+        ready.sort();
+        ready
+    }
+
+    /// `meshboot status -o json`.
+    pub(crate) fn status(&self) -> Value {
+        let output = meshboot(&["status", "-o", "json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs a command on a node.
+    pub(crate) fn ssh(&self, node: &str, command: &str) -> Output {
+        let status = self.status();
+        let machines = status["machines"].as_array().unwrap();
+        let machine =
+            machines.iter().find(|machine| machine["name"] == node).unwrap_or_else(|| panic!("no {node}"));
+        let address = machine["address"].as_str().unwrap();
+        let key = root().join("cluster/auth/ssh");
+        Command::new("ssh")
+            .args([
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+            ])
+            .args(["-o", "ConnectTimeout=10", "-o", "BatchMode=yes", "-i"])
+            .arg(key)
+            .arg(format!("root@{address}"))
+            .arg(command)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Waits until `done`, and says for what if it never comes.
+    pub(crate) fn wait(&self, what: &str, limit: Duration, mut done: impl FnMut(&Self) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            if start.elapsed() >= limit {
+                self.show_consoles();
+                panic!("{what}: not within {} s", limit.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        eprintln!("{what}: {} s", start.elapsed().as_secs());
+    }
+
+    /// `./teardown`, and what is left of the deployment.
+    pub(crate) fn teardown(mut self) {
+        self.torn_down = true;
+        assert!(teardown().success());
+    }
+
+    fn show_consoles(&self) {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(root().join("cluster/console")).into_iter().flatten().flatten() {
+            let log = std::fs::read(entry.path()).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log).into_owned();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(60)..];
+            let _ = writeln!(text, "--- {}\n{}", entry.path().display(), tail.join("\n"));
+        }
+        eprintln!("{text}");
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        if !self.torn_down {
+            teardown();
+        }
+    }
+}
+
+/// `./teardown`.
+pub(crate) fn teardown() -> std::process::ExitStatus {
+    Command::new(root().join("teardown")).stdin(Stdio::null()).status().unwrap()
+}
+
+/// The binary that `deploy` built.
+pub(crate) fn meshboot(arguments: &[&str]) -> Output {
+    let binary = root().join("target").join(triple()).join("release/meshboot");
+    Command::new(binary).args(arguments).current_dir(root()).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What `virsh list --all --name` and `virsh net-list --all --name` say.
+pub(crate) fn libvirt_objects() -> String {
+    let list = |what| Command::new("virsh").args(["-c", "qemu:///system", what, "--all", "--name"]).output();
+    let text = |what| list(what).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    format!("{}\n{}", text("list").unwrap_or_default(), text("net-list").unwrap_or_default())
+}
+
+fn triple() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+fn is_ready(node: &&Value) -> bool {
+    let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap().to_owned()
+}

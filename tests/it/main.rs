@@ -1,0 +1,16 @@
+//! Fast tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says where, and what it saw"
+)]
+
+mod cli;
+mod ignition;
+mod libvirt;
+mod netboot;
+mod registry;
+mod routing;
+mod store;

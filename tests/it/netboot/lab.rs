@@ -1,0 +1,291 @@
+//! Two machines and a cable.
+
+use std::cell::RefCell;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use mesh::{LinkStatus, Stage};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tests::netns::Namespace;
+
+use super::served;
+
+/// The near end of the first link.
+pub(super) const NEAR: &str = "2001:db8::11";
+/// Its far end.
+pub(super) const FAR: &str = "2001:db8::12";
+/// "My neighbour".
+pub(super) const BOOT: &str = "fd65:7b9c:569:680::b007";
+
+/// Nothing here takes longer on a machine that carries several tests at once.
+const PATIENCE: Duration = Duration::from_secs(40);
+const POLL: Duration = Duration::from_millis(20);
+
+/// What dhclient calls its script with, written down; the address is set as a firmware would.
+const SCRIPT: &str = r#"#!/bin/sh
+case "$reason" in
+PREINIT6) ip link set "$interface" up ;;
+BOUND6|RENEW6|REBIND6)
+    ip -6 addr replace "$new_ip6_address/128" dev "$interface" nodad
+    printf '%s\n%s\n%s\n' "$new_ip6_address" "$new_dhcp6_bootfile_url" "$new_dhcp6_boot_class" >"$FOLDER/lease.new"
+    mv "$FOLDER/lease.new" "$FOLDER/lease" ;;
+esac
+exit 0
+"#;
+
+/// Two machines joined by a cable, and what the server at the near end serves.
+pub(super) struct Lab {
+    pub(super) near: Namespace,
+    pub(super) far: Namespace,
+    folder: TempDir,
+    server: RefCell<Option<Child>>,
+}
+
+/// What dhclient was given.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) address: String,
+    pub(super) url: String,
+    /// Option 16, in hexadecimal octets as dhclient shows it.
+    pub(super) vendor_class: String,
+}
+
+/// A dhclient that runs.
+pub(super) struct Dhclient(JoinHandle<Result<Result<Lease>>>);
+
+impl Lab {
+    /// Starts two machines with a cable between `near0` and `far0`.
+    pub(super) fn start(name: &str) -> Result<Self> {
+        let lab = Self {
+            near: Namespace::start(&format!("{name}-near"))?,
+            far: Namespace::start(&format!("{name}-far"))?,
+            folder: tempfile::tempdir()?,
+            server: RefCell::new(None),
+        };
+        lab.content("node.efi", 1000)?;
+        lab.plug()?;
+        Ok(lab)
+    }
+
+    /// Puts the cable in.
+    pub(super) fn plug(&self) -> Result<()> {
+        self.plug_as("near0", "far0", 0)
+    }
+
+    /// Puts a further cable in.
+    pub(super) fn plug_as(&self, near: &str, far: &str, port: u8) -> Result<()> {
+        let near_mac = served::near_mac(port).to_string();
+        let far_mac = format!("02:00:00:00:{port:02x}:02");
+        let far_pid = self.far.pid().to_string();
+        let pair = [
+            "link", "add", near, "address", &near_mac, "type", "veth", "peer", "name", far, "address",
+            &far_mac,
+        ];
+        self.near.network()?.ip(&[&pair[..], &["netns", &far_pid]].concat())?;
+        // A client that starts at once must not find its own link-local address tentative.
+        let setting = format!("/proc/sys/net/ipv6/conf/{far}/accept_dad");
+        self.far.network()?.enter(move || fs::write(setting, "0"))??;
+        self.far.run("ip", &["link", "set", far, "up"])?;
+        Ok(())
+    }
+
+    /// Makes a file of the folder, with octets that tell where they belong.
+    pub(super) fn content(&self, name: &str, len: usize) -> Result<Vec<u8>> {
+        let octets: Vec<u8> = (0..len).map(|at| (at / 251 + at % 251).to_le_bytes()[0]).collect();
+        fs::write(self.path(name), &octets)?;
+        Ok(octets)
+    }
+
+    /// A path in the folder.
+    pub(super) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_string_lossy().into_owned()
+    }
+
+    /// The near port's link-local address.
+    pub(super) fn near_link_local(&self) -> String {
+        served::near_mac(0).link_local().to_string()
+    }
+
+    /// Starts the server at the near end, and waits until it serves the cable.
+    pub(super) fn serve(&self) -> Result<()> {
+        self.serve_with(&[])
+    }
+
+    /// The same by way of another program.
+    pub(super) fn serve_with(&self, wrapper: &[&str]) -> Result<()> {
+        let myself = std::env::current_exe()?.to_string_lossy().into_owned();
+        let test = [&myself, "--exact", served::NAME, "--ignored", "--nocapture"];
+        let line: Vec<String> = wrapper.iter().chain(&test).map(|word| (*word).to_owned()).collect();
+        let folder = self.folder.path().to_owned();
+        let output = fs::File::options().append(true).create(true).open(self.path("output"))?;
+        let _stale = fs::remove_file(self.path("status"));
+        let server = self.near.network()?.enter(move || {
+            let (program, args) = line.split_first().context("no program")?;
+            let mut command = Command::new(program);
+            command.args(args).env(served::FOLDER, folder).stdin(Stdio::null());
+            command.stdout(output.try_clone()?).stderr(output);
+            Ok::<_, anyhow::Error>(command.process_group(0).spawn()?)
+        })??;
+        *self.server.borrow_mut() = Some(server);
+        self.wait_for("the server", |lab| Ok(lab.statuses().is_ok_and(|links| !links.is_empty())))
+    }
+
+    /// Kills the server in the middle of whatever it does, and starts it again.
+    pub(super) fn restart(&self) -> Result<()> {
+        self.end(Signal::SIGKILL)?;
+        self.serve()
+    }
+
+    /// Has the server stop.
+    pub(super) fn stop(&self) -> Result<()> {
+        self.end(Signal::SIGTERM)
+    }
+
+    fn end(&self, signal: Signal) -> Result<()> {
+        let mut server = self.server.borrow_mut().take().context("no server runs")?;
+        kill(Pid::from_raw(i32::try_from(server.id())?), signal)?;
+        server.wait()?;
+        Ok(())
+    }
+
+    /// The server's memory.
+    pub(super) fn resident_kib(&self) -> Result<u64> {
+        let pid = self.server.borrow().as_ref().context("no server runs")?.id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// What the server says of its links.
+    pub(super) fn statuses(&self) -> Result<Vec<LinkStatus>> {
+        Ok(serde_json::from_slice(&fs::read(self.path("status"))?)?)
+    }
+
+    /// What it says of the first one.
+    pub(super) fn status(&self) -> Result<LinkStatus> {
+        self.statuses()?.into_iter().next().context("no link")
+    }
+
+    /// The ledger's lines.
+    pub(super) fn ledger(&self) -> Result<Vec<String>> {
+        let path = self.path("ledger");
+        if !Path::new(&path).exists() {
+            return Ok(Vec::new());
+        }
+        Ok(fs::read_to_string(path)?.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits until something is so.
+    pub(super) fn wait_for(&self, what: &str, mut so: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
+        let begun = Instant::now();
+        while !so(self)? {
+            if begun.elapsed() > PATIENCE {
+                bail!("{what} did not come within {PATIENCE:?}: {:?}\n{}", self.statuses(), self.log());
+            }
+            if let Some(server) = self.server.borrow_mut().as_mut()
+                && let Some(status) = server.try_wait()?
+            {
+                bail!("the server ended ({status}) before {what} came\n{}", self.log());
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Waits for a stage of the first link.
+    pub(super) fn wait_for_stage(&self, stage: Stage) -> Result<()> {
+        self.wait_for(&format!("stage {stage}"), |lab| {
+            Ok(lab.statuses()?.first().is_some_and(|status| status.stage == stage))
+        })
+    }
+
+    fn log(&self) -> String {
+        let read = |name| fs::read_to_string(self.path(name)).unwrap_or_default();
+        format!("{}{}", read("output"), read("log"))
+    }
+
+    /// Gives the far end its address by DHCPv6.
+    pub(super) fn configure_far(&self) -> Result<()> {
+        let lease = self.dhclient("configure", &[])?;
+        ensure!(lease.address == FAR, "{lease:?}");
+        // The kernel at the far end learns its routes from the advertisements.
+        self.wait_for("a default route", |lab| {
+            Ok(lab.far.run("ip", &["-6", "route"])?.contains("default via fe80::"))
+        })
+    }
+
+    /// Runs a DHCPv6 client with a DUID of its own and gives its lease. The words are the architecture's number
+    /// and the vendor class.
+    pub(super) fn dhclient(&self, name: &str, boot: &[&str]) -> Result<Lease> {
+        self.start_dhclient(name, boot)?.lease()
+    }
+
+    /// Starts one.
+    pub(super) fn start_dhclient(&self, name: &str, boot: &[&str]) -> Result<Dhclient> {
+        // The carrier comes when the near end is up, and dhclient gives up at once if it has no address to ask from.
+        self.wait_for("the far end's link-local address", |lab| {
+            let usable = ["-6", "-o", "addr", "show", "dev", "far0", "scope", "link", "-tentative"];
+            Ok(!lab.far.run("ip", &usable)?.is_empty())
+        })?;
+        let folder = self.folder.path().join(name);
+        fs::create_dir(&folder)?;
+        let mut config = String::from("timeout 35;\n");
+        if let [number, class] = boot {
+            let len = class.len();
+            let data: Vec<String> = class.bytes().map(|octet| format!("{octet:02x}")).collect();
+            config += "option dhcp6.boot-class code 16 = string;\n";
+            config += "also request dhcp6.bootfile-url, dhcp6.boot-class;\n";
+            config += &format!("send dhcp6.client-arch-type {number};\n");
+            config += &format!("send dhcp6.boot-class 00:00:01:57:00:{len:02x}:{};\n", data.join(":"));
+        }
+        fs::write(folder.join("config"), config)?;
+        let script = folder.join("script");
+        fs::write(&script, SCRIPT)?;
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let run = move || {
+            let path = |name: &str| folder.join(name);
+            let mut command = Command::new("dhclient");
+            command.args(["-6", "-1", "-v", "-d", "-D", "LLT"]).arg("-cf").arg(path("config"));
+            command.arg("-lf").arg(path("leases")).arg("-pf").arg(path("pid")).arg("-sf").arg(path("script"));
+            command.arg("-e").arg(format!("FOLDER={}", folder.display())).arg("far0");
+            let mut client =
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+            let begun = Instant::now();
+            while !path("lease").exists() && client.try_wait()?.is_none() && begun.elapsed() < PATIENCE {
+                thread::sleep(POLL);
+            }
+            // It would go on to renew its lease.
+            client.kill()?;
+            let output = client.wait_with_output()?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let lease = fs::read_to_string(path("lease")).with_context(|| format!("no lease: {said}"))?;
+            let mut lines = lease.lines().map(str::to_owned);
+            let mut next = || lines.next().unwrap_or_default();
+            Ok(Lease { address: next(), url: next(), vendor_class: next() })
+        };
+        Ok(Dhclient(self.far.network()?.spawn("dhclient", run)?))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.borrow_mut().take() {
+            // Fails only when it is already gone.
+            let _gone = server.kill().and_then(|()| server.wait());
+        }
+    }
+}
+
+impl Dhclient {
+    /// Waits for the lease.
+    pub(super) fn lease(self) -> Result<Lease> {
+        self.0.join().ok().context("the client's thread panicked")??
+    }
+}

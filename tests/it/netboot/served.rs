@@ -1,0 +1,177 @@
+//! The server's process: this test binary again, with a folder that says what to serve and holds what it wrote.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use mesh::allocate::attach;
+use mesh::{AddressPlan, Block, Change, Mac, Machine, MachineId, MemoryStore, Port, PortIndex, Role, Store};
+use netboot_server::{
+    Arch, Bytes, CommitError, Content, ContentFile, FileName, Gateway, GatewayConfig, IgnitionRefusal,
+    IgnitionRequest, Journal, RefusalStatus, ServerId, Sha256,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::lab::BOOT;
+
+/// Names the folder; without it there is nothing to serve.
+pub(super) const FOLDER: &str = "MESHBOOT_TEST_NETBOOT";
+/// This test's name, by which the process is started.
+pub(super) const NAME: &str = "netboot::served::serve";
+
+/// The digest that a file of the folder goes by. The server names files and does not check them.
+pub(super) fn digest(name: &str) -> Sha256 {
+    let mut octets = [0xab; 32];
+    for (octet, letter) in octets.iter_mut().zip(name.bytes()) {
+        *octet = letter;
+    }
+    Sha256(octets)
+}
+
+/// The Ethernet address of a near port.
+pub(super) fn near_mac(port: u8) -> Mac {
+    Mac([2, 0, 0, 0, port, 1])
+}
+
+#[test]
+#[ignore = "the process that the other tests start"]
+fn serve() -> Result<()> {
+    let folder = PathBuf::from(env::var_os(FOLDER).context("no folder to serve")?);
+    let log = File::options().append(true).create(true).open(folder.join("log"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter("netboot_server=trace")
+        .with_ansi(false)
+        .with_writer(log)
+        .init();
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(run(&folder))
+}
+
+async fn run(folder: &Path) -> Result<()> {
+    let store = replay(folder)?;
+    let (ledger, _) = store.load()?;
+    let machine = MachineId::from_mac(near_mac(0));
+    let ports = (0..8).map(|port| Ok((near_mac(port), PortIndex::try_from(port)?)));
+    let config = GatewayConfig {
+        machine,
+        block: Block::new("2001:db8::/119".parse()?).context("no block")?,
+        ports: ports.collect::<Result<_>>()?,
+        links: ledger.links().cloned().collect(),
+        boot: BOOT.parse()?,
+        server_id: ServerId::of_machine(machine),
+        excluded: Vec::new(),
+        dns: Vec::new(),
+    };
+    let files = Arc::new(Folder { path: folder.to_owned() });
+    let journal = Arc::new(Lines { path: folder.to_owned(), store });
+    let gateway = Gateway::open(config, files, journal).await?;
+    let mut board = gateway.handle().status().watch();
+    let status = folder.join("status");
+    tokio::spawn(async move {
+        loop {
+            let links = board.borrow_and_update().clone();
+            let text = serde_json::to_vec(&links).unwrap_or_default();
+            let new = status.with_extension("new");
+            let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &status));
+            if written.is_err() || board.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut stop = signal(SignalKind::terminate())?;
+    gateway.run(async move { stop.recv().await.unwrap_or_default() }).await?;
+    Ok(())
+}
+
+/// The ledger as the last process left it.
+fn replay(folder: &Path) -> Result<MemoryStore> {
+    let store = MemoryStore::default();
+    let near = Machine {
+        id: MachineId::from_mac(near_mac(0)),
+        name: "seed".parse()?,
+        role: Role::Seed,
+        block: mesh::BlockNumber(0),
+        router_id: 1.try_into()?,
+        ports: (0..8)
+            .map(|port| {
+                Ok(Port { index: port.try_into()?, mac: near_mac(port), name: format!("near{port}") })
+            })
+            .collect::<Result<_>>()?,
+    };
+    let lines = fs::read_to_string(folder.join("ledger")).unwrap_or_default();
+    let changes = lines.lines().map(serde_json::from_str).collect::<Result<Vec<Change>, _>>()?;
+    for change in [Change::Admit(near)].iter().chain(&changes) {
+        let (_, revision) = store.load()?;
+        store.append(revision, change)?;
+    }
+    Ok(store)
+}
+
+/// Changes as lines of a file, each on the disk before it counts.
+struct Lines {
+    path: PathBuf,
+    store: MemoryStore,
+}
+
+impl Lines {
+    fn append(&self, change: &Change) -> Result<()> {
+        anyhow::ensure!(!self.path.join("away").exists(), "the store is away");
+        let Change::Attach(link) = change else { anyhow::bail!("only links are attached here") };
+        let (ledger, revision) = self.store.load()?;
+        let plan = AddressPlan::default();
+        let Some(change) = attach(&ledger, &plan, link.id, link.far)? else { return Ok(()) };
+        let mut file = OpenOptions::new().append(true).create(true).open(self.path.join("ledger"))?;
+        file.write_all(format!("{}\n", serde_json::to_string(&change)?).as_bytes())?;
+        file.sync_all()?;
+        self.store.append(revision, &change)?;
+        Ok(())
+    }
+}
+
+impl Journal for Lines {
+    async fn commit(&self, change: Change) -> Result<(), CommitError> {
+        self.append(&change).map_err(|error| CommitError { reason: format!("{error:#}") })
+    }
+}
+
+/// The files of a folder.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn file(&self, name: &str) -> Option<ContentFile> {
+        let path = self.path.join(name);
+        let size = fs::metadata(&path).ok()?.len();
+        Some(ContentFile {
+            name: FileName::try_from(name.to_owned()).ok()?,
+            path,
+            sha256: digest(name),
+            size,
+        })
+    }
+}
+
+impl Content for Folder {
+    fn boot_file(&self, arch: Arch) -> Option<ContentFile> {
+        match arch {
+            Arch::X64 => self.file("node.efi"),
+            Arch::Arm64 => None,
+        }
+    }
+
+    fn artefact(&self, sha256: Sha256) -> Option<ContentFile> {
+        ["node.efi", "root"].into_iter().find(|name| digest(name) == sha256).and_then(|name| self.file(name))
+    }
+
+    async fn ignition(&self, request: IgnitionRequest) -> Result<Bytes, IgnitionRefusal> {
+        if !self.path.join("ignition").exists() {
+            let reason = "the ledger is away".to_owned();
+            return Err(IgnitionRefusal { status: RefusalStatus::NotReady, reason });
+        }
+        let ports: Vec<String> = request.ports.iter().map(|(name, mac)| format!("{name},{mac}")).collect();
+        Ok(format!("far={} ports={}", request.far_mac, ports.join(" ")).into())
+    }
+}

@@ -1,0 +1,94 @@
+//! `cargo xtask`: what a laptop and CI both run.
+//!
+//! It uses nothing of the house, so that it is built in seconds and can say what is missing before anything
+//! else is compiled.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+mod deps;
+
+const HELP: &str = "\
+cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, property and network-namespace tests
+cargo xtask vm [--install-deps]     the VM lane: seed and two machines in a line, then teardown
+cargo xtask bench routing           the routing protocols compared (tests/README.md)
+--install-deps installs the Debian packages that a lane needs; without it they are named";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let install = arguments.iter().any(|argument| argument == "--install-deps");
+    let verbs: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|argument| *argument != "--install-deps").collect();
+    let done = match verbs.as_slice() {
+        ["ci"] => deps::ready(install).and_then(|()| ci(install)),
+        ["vm"] => deps::ready(install).and_then(|()| vm()),
+        ["bench", "routing"] => deps::ready(install).and_then(|()| bench_routing()),
+        _ => {
+            say(HELP);
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("xtask: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ci(install: bool) -> Result<(), String> {
+    step("format", cargo().args(["fmt", "--all", "--check"]))?;
+    let deny = ["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    step("lints", cargo().arg("clippy").args(deny))?;
+    let docs = ["--workspace", "--no-deps", "--document-private-items", "--locked"];
+    step("docs", cargo().arg("doc").args(docs).env("RUSTDOCFLAGS", "-D warnings"))?;
+    // The tests drive the real binary; nextest builds only what the tests import.
+    step("binary", cargo().args(["build", "--locked", "--package", "bootstrap"]))?;
+    // What the product itself needs it can install itself.
+    let product = ["run", "--locked", "--package", "bootstrap", "--bin", "meshboot", "--", "deps"];
+    step("virtual machines' tools", cargo().args(product).args(install.then_some("--install-deps")))?;
+    step("tests", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))
+}
+
+fn vm() -> Result<(), String> {
+    step("release binary", cargo().args(["build", "--locked", "--release", "--package", "bootstrap"]))?;
+    let run = ["nextest", "run", "--locked", "--package", "tests", "--test", "e2e", "--run-ignored", "only"];
+    step("virtual machines", cargo().args(run).args(["--no-capture", "line::"]))
+}
+
+fn bench_routing() -> Result<(), String> {
+    let run = ["nextest", "run", "--locked", "--package", "tests", "--test", "it", "--run-ignored", "only"];
+    step("routing protocols", cargo().args(run).args(["--no-capture", "routing::"]))
+}
+
+fn step(name: &str, command: &mut Command) -> Result<(), String> {
+    say(&format!("== {name}"));
+    let start = Instant::now();
+    run(command)?;
+    say(&format!("== {name}: {} s", start.elapsed().as_secs()));
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status =
+        command.current_dir(root()).status().map_err(|error| format!("cannot start {program}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{program} failed: {status}")) }
+}
+
+fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| OsStr::new("cargo").to_owned()))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[expect(clippy::print_stderr, reason = "this is the edge: a person reads it")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use ignition::{BootLink, BootstrapToken, NodePlan, RoleDetail, Secret};
-use mesh::{LinkId, Mac, Machine};
+use ipnet::Ipv6Net;
+use mesh::block::BLOCK_PREFIX_LEN;
+use mesh::{Block, LinkId, Mac, Machine};
 
 use super::settings::GatewaySettings;
 
@@ -57,5 +59,6 @@ pub fn node_config(
 }
 
 fn is_vip(settings: &GatewaySettings, address: Ipv6Addr) -> bool {
-    settings.site.plan.machines.contains(&address) && address.to_bits() & 0x1ff == 0
+    let block = Ipv6Net::new(address, BLOCK_PREFIX_LEN).ok().and_then(Block::new);
+    settings.site.plan.machines.contains(&address) && block.is_some()
 }

@@ -1,4 +1,5 @@
-//! The images that a control plane is made of, in the store: assembled or loaded once, and then only looked for.
+//! The images that a mesh starts with, in the store: its control plane, and a small one to try it with. Assembled or
+//! loaded once, and then only looked for.
 
 use std::{
     fs, io,
@@ -16,6 +17,7 @@ use crate::{
     load::{self, LoadError},
     oci::{
         Compression,
+        busybox::{self, BusyboxError},
         control_plane::{self, ControlPlaneError, Programs},
     },
     progress::Progress,
@@ -24,8 +26,10 @@ use crate::{
 };
 
 const KIND: &str = "control-plane";
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 const FILE: &str = "images.json";
+/// Debian's BusyBox, in its root: what a mesh is tried with before anything else can be pulled.
+const BUSYBOX: &str = "usr/bin/busybox";
 /// Pressing harder takes longer than a machine of a mesh takes to fetch the rest.
 const COMPRESSION: Compression = Compression::Zstd(3);
 
@@ -48,6 +52,9 @@ pub enum ImagesError {
     /// They cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// BusyBox's image cannot be assembled.
+    #[error("the image {}", busybox::NAME)]
+    Busybox(#[from] BusyboxError),
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -98,6 +105,23 @@ fn fill(
     debian_root: PathBuf,
     store: &Store,
 ) -> Result<Provided, ImagesError> {
+    let busybox = debian_root.join(BUSYBOX);
+    let mut provided = control_plane_images(wanted, source, debian_root, store)?;
+    let name = busybox::name()?;
+    // Whoever brings an archive with it means that one.
+    if !provided.made.contains(&name) {
+        busybox::assemble(&busybox, &name, store, COMPRESSION)?;
+        provided.made.push(name);
+    }
+    Ok(provided)
+}
+
+fn control_plane_images(
+    wanted: &[Reference],
+    source: ImageSource,
+    debian_root: PathBuf,
+    store: &Store,
+) -> Result<Provided, ImagesError> {
     match source {
         ImageSource::Programs(dir) => {
             let assembled =
@@ -118,10 +142,13 @@ fn fill(
 
 /// Of files that others may change, size and time count as well as their names.
 fn key(kubernetes: &KubernetesBinaries, debian: &Debian) -> Result<String, ImagesError> {
-    let mut recipe = Recipe::new(KIND).with(RECIPE).with(kubernetes.version.to_string());
+    let mut recipe = Recipe::new(KIND)
+        .with(RECIPE)
+        .with(kubernetes.version.to_string())
+        .with(&debian.key)
+        .with(debian.subtree.as_os_str().as_encoded_bytes());
     let files = match &kubernetes.images {
         ImageSource::Programs(dir) => {
-            recipe = recipe.with(&debian.key).with(debian.subtree.as_os_str().as_encoded_bytes());
             vec![dir.join("kube-apiserver"), debian.archive.clone()]
         }
         ImageSource::Archives(archives) => archives.clone(),

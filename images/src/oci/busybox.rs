@@ -6,7 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Config, Image, Layer, LayerError, PATH, control_plane::base_files};
+use super::{AssembleError, Compression, Config, Image, Layer, LayerError, PATH, control_plane::base_files};
+use crate::store::{ParseNameError, Reference, Store};
 
 /// Under which name a mesh knows it.
 pub const NAME: &str = "docker.io/library/busybox:latest";
@@ -29,6 +30,36 @@ pub enum BusyboxError {
     /// Its commands cannot be put into a layer.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// The image cannot be put together.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// [`NAME`] is none.
+    #[error(transparent)]
+    Name(#[from] ParseNameError),
+}
+
+/// [`NAME`], as the store takes it.
+///
+/// # Errors
+///
+/// [`BusyboxError::Name`].
+pub fn name() -> Result<Reference, BusyboxError> {
+    Ok(NAME.parse()?)
+}
+
+/// Puts BusyBox's image into a store.
+///
+/// # Errors
+///
+/// [`BusyboxError`].
+pub fn assemble(
+    program: &Path,
+    reference: &Reference,
+    store: &Store,
+    compression: Compression,
+) -> Result<(), BusyboxError> {
+    image(program)?.assemble_as(reference, store, compression)?;
+    Ok(())
 }
 
 /// Describes the image of a statically linked BusyBox, such as that of Debian's `busybox-static`. It is run once, to

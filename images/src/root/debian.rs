@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// What every machine runs, and what its image is made with; Debian's essential packages come by themselves.
-const PACKAGES: [&str; 38] = [
+const PACKAGES: [&str; 39] = [
+    "busybox-static",
     "ca-certificates",
     "conntrack",
     "containerd",

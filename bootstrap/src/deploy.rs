@@ -91,9 +91,9 @@ impl Making<'_> {
             (&self.context.settings, &self.context.directory, self.reporter);
         check::no_deployment(directory, self.libvirt).await?;
         check::no_conflict(self.libvirt, directory).await?;
-        let probe = accel::probe().await.or_fail(Code::Unavailable)?;
-        self.say_accel(&probe);
         let firmware = Firmware::find().context("there is no OVMF").or_fail(Code::Unavailable)?;
+        let probe = accel::probe(&firmware).await.or_fail(Code::Unavailable)?;
+        self.say_accel(&probe);
 
         let catalog = image::obtain(self.context, reporter).await?;
         // That took minutes, in which nothing of ours kept libvirt from being stopped.

@@ -84,8 +84,12 @@ async fn unsound_emulator(cpus: u16) -> Option<String> {
     if cpus < 2 || version >= FIRST_SOUND_SMP {
         return None;
     }
-    let probe = accel::probe().await.ok()?;
-    (probe.accel == Accel::Tcg).then(|| {
+    // Without firmware KVM cannot be tried; a newer QEMU is right with and without it.
+    let accel = match Firmware::find() {
+        Some(firmware) => accel::probe(&firmware).await.ok()?.accel,
+        None => Accel::Tcg,
+    };
+    (accel == Accel::Tcg).then(|| {
         format!(
             "QEMU {FIRST_SOUND_SMP} or later (QEMU {version} is installed, which cannot emulate {cpus} processors \
              soundly, and there is no KVM here)"

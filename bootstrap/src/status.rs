@@ -189,7 +189,7 @@ impl Observer {
 
     async fn ask_libvirt(&self) -> Option<Vec<String>> {
         self.deployment.libvirt.as_ref()?;
-        Virsh::default().running_domains().await.ok().map(|names| names.into_iter().collect())
+        Virsh::default().active_domains().await.ok().map(|names| names.into_iter().collect())
     }
 
     fn number_of(&self, machine: &Machine) -> Option<MachineNumber> {

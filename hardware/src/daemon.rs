@@ -189,7 +189,7 @@ fn has_systemd() -> bool {
 ///
 /// Returns what was undone, in words.
 pub async fn stop_if_unused(virsh: &Virsh, ensured: &Ensured) -> Vec<String> {
-    let domains = virsh.running_domains().await;
+    let domains = virsh.active_domains().await;
     let networks = virsh.running_networks().await;
     let unused = domains.is_ok_and(|names| names.is_empty()) && networks.is_ok_and(|names| names.is_empty());
     if !unused {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// Where programs of the administrator are, which a user's PATH may lack.
@@ -32,6 +32,20 @@ pub struct Outcome {
     pub stdout: String,
     /// What it wrote to its standard error, without blanks at both ends.
     pub stderr: String,
+}
+
+/// What a command did first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum First {
+    /// It wrote to its standard output.
+    Output,
+    /// It wrote the line that was looked for to its standard error.
+    Complaint(String),
+    /// It ended without either.
+    End {
+        /// What it wrote to its standard error.
+        stderr: String,
+    },
 }
 
 /// Why a command did not do what it was asked.
@@ -114,22 +128,7 @@ impl Invocation {
     ///
     /// [`RunError`], but not [`RunError::Failed`].
     pub async fn outcome(&self) -> Result<Outcome, RunError> {
-        let error = |source: io::Error| {
-            if source.kind() == io::ErrorKind::NotFound {
-                return RunError::Missing { program: self.program.to_string_lossy().into_owned() };
-            }
-            RunError::Io { command: self.to_string(), source }
-        };
-        let program = find(&self.program).unwrap_or_else(|| PathBuf::from(&self.program));
-        let mut child = Command::new(program)
-            .args(&self.arguments)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(error)?;
+        let mut child = self.spawn()?;
         let mut pipe = child.stdin.take().expect("the standard input is piped");
         let written = async {
             // A command that ends without having read its input says why on its standard error.
@@ -138,7 +137,7 @@ impl Invocation {
         };
         let ended = timeout(self.limit, async { tokio::join!(written, child.wait_with_output()).1 });
         let output = match ended.await {
-            Ok(output) => output.map_err(error)?,
+            Ok(output) => output.map_err(|source| self.error(source))?,
             Err(_) => return Err(RunError::Timeout { command: self.to_string(), limit: self.limit }),
         };
         tracing::trace!(command = %self, code = output.status.code(), "ran");
@@ -147,6 +146,71 @@ impl Invocation {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         })
+    }
+
+    /// Runs it until it writes to its standard output, or writes a line that `is_complaint` to its standard error, or
+    /// ends; and kills it then.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`], but not [`RunError::Failed`].
+    pub async fn first(&self, is_complaint: fn(&str) -> bool) -> Result<First, RunError> {
+        let mut child = self.spawn()?;
+        let mut output = child.stdout.take().expect("the standard output is piped");
+        let mut lines = BufReader::new(child.stderr.take().expect("the standard error is piped")).lines();
+        let first = async {
+            let wrote = async {
+                match output.read(&mut [0]).await {
+                    Ok(1) => First::Output,
+                    // The other end is closed: what there is to know is on the standard error.
+                    Ok(_) | Err(_) => std::future::pending().await,
+                }
+            };
+            let complained = async {
+                let mut stderr = String::new();
+                while let Some(line) = lines.next_line().await? {
+                    if is_complaint(&line) {
+                        return Ok(First::Complaint(line));
+                    }
+                    stderr.push_str(&line);
+                    stderr.push('\n');
+                }
+                Ok(First::End { stderr: stderr.trim().to_owned() })
+            };
+            tokio::select! {
+                biased;
+                first = wrote => Ok(first),
+                first = complained => first,
+            }
+        };
+        let first = timeout(self.limit, first).await;
+        // It may have ended by itself.
+        let _ = child.start_kill();
+        let _ = child.wait().await;
+        match first {
+            Ok(first) => first.map_err(|source| self.error(source)),
+            Err(_) => Err(RunError::Timeout { command: self.to_string(), limit: self.limit }),
+        }
+    }
+
+    fn spawn(&self) -> Result<Child, RunError> {
+        let program = find(&self.program).unwrap_or_else(|| PathBuf::from(&self.program));
+        Command::new(program)
+            .args(&self.arguments)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> RunError {
+        if source.kind() == io::ErrorKind::NotFound {
+            return RunError::Missing { program: self.program.to_string_lossy().into_owned() };
+        }
+        RunError::Io { command: self.to_string(), source }
     }
 }
 

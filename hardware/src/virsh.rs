@@ -59,13 +59,22 @@ impl Virsh {
         Ok(names(&self.quick(["list", "--all", "--name"]).await?))
     }
 
-    /// The names of the domains that run.
+    /// The names of all domains that have power, also of those that are paused.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn active_domains(&self) -> Result<BTreeSet<String>, RunError> {
+        Ok(names(&self.quick(["list", "--name"]).await?))
+    }
+
+    /// The names of all domains whose processors run.
     ///
     /// # Errors
     ///
     /// [`RunError`].
     pub async fn running_domains(&self) -> Result<BTreeSet<String>, RunError> {
-        Ok(names(&self.quick(["list", "--name"]).await?))
+        Ok(names(&self.quick(["list", "--state-running", "--name"]).await?))
     }
 
     /// The names of all networks.

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::template::fill;
-use crate::tree::{PRIVATE, Tree};
+use crate::tree::{PRIVATE, PUBLIC, Tree};
 use crate::{NodePlan, RoleDetail};
 
 const UNIT: &str = include_str!("templates/units/meshboot-gateway.service");
+const SLICE: &str = include_str!("templates/units/meshboot.slice");
 const STORE_UNIT: &str = include_str!("templates/units/run-meshboot-store.mount");
 
 /// Where the gateway finds its settings.
@@ -36,6 +37,7 @@ pub fn write(tree: &mut Tree, plan: &NodePlan) {
     };
     let values = [("settings", SETTINGS), ("anycast", &*anycast), ("mounts", &*mounts)];
     tree.unit("meshboot-gateway.service", fill(UNIT, &values));
+    tree.file("/etc/systemd/system/meshboot.slice", PUBLIC, SLICE.to_owned());
 }
 
 /// The same value with its keys in order, whatever order serde_json was built to keep: equal plans give equal bytes.

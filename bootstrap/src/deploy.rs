@@ -11,7 +11,7 @@ use hardware::accel::Probe;
 use hardware::daemon::{self, Ensured, Started};
 use hardware::firmware::Firmware;
 use hardware::plan::{DomainPlan, Layout, Object, Size, Uplink};
-use hardware::{DeploymentId, Libvirt, MachineNumber, Plan, Spec, accel, host};
+use hardware::{Accel, DeploymentId, Libvirt, MachineNumber, Plan, Spec, accel, host};
 use images::catalog::Catalog;
 use serde::Serialize;
 
@@ -179,15 +179,18 @@ impl Making<'_> {
     fn spec(&self, id: DeploymentId, probe: Probe, firmware: Firmware) -> Spec {
         let settings: &Settings = &self.context.settings;
         let LibvirtSettings { seed_memory_mib, memory_mib, cpus, .. } = settings.libvirt;
+        // Processors that are emulated wait for each other for much of their time, and all of them for this computer's.
+        let fewest = if probe.accel == Accel::Tcg { 1 } else { Size::USUAL_CPUS };
         let (seed_v4, seed_v6) = seed::uplink_addresses(&settings.libvirt);
         Spec {
             owner: self.context.directory.owner(id),
             nodes: self.machines,
             shape: settings.libvirt.topology,
-            seed: Size { memory_mib: seed_memory_mib, cpus },
-            node: Size { memory_mib, cpus },
+            seed: Size { memory_mib: seed_memory_mib, cpus: cpus.unwrap_or(Size::USUAL_CPUS) },
+            node: Size { memory_mib, cpus: cpus.unwrap_or(fewest) },
             node_disk: settings.libvirt.disk,
             accel: probe.accel,
+            seed_comes_first: probe.accel == Accel::Tcg && host::shares_processors(),
             firmware,
             run_as: host::run_as(),
             uplink: Uplink {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hardware::accel::{self, FIRST_SOUND_SMP};
 use hardware::firmware::Firmware;
+use hardware::plan::Size;
 use hardware::process::{Invocation, find};
 use hardware::{Accel, host};
 
@@ -52,7 +53,7 @@ const LIBVIRT_PROGRAMS: [(&str, &str); 5] = [
 ];
 
 /// What virtual machines lack here.
-pub async fn missing_for_libvirt(cpus: u16) -> Vec<Missing> {
+pub async fn missing_for_libvirt(cpus: Option<u16>) -> Vec<Missing> {
     let missing = |what: &str, package: &str| Missing {
         what: what.to_owned(),
         package: package.to_owned(),
@@ -65,7 +66,7 @@ pub async fn missing_for_libvirt(cpus: u16) -> Vec<Missing> {
         all.push(missing("OVMF, the UEFI firmware of virtual machines", "ovmf"));
     }
     let old_suite = distribution.codename == "bookworm";
-    match unsound_emulator(cpus).await {
+    match unsound_emulator(cpus.unwrap_or(Size::USUAL_CPUS)).await {
         Some(what) => all.push(Missing { from_backports: old_suite, ..missing(&what, "qemu-system-x86") }),
         None => {
             // What Debian 12 itself would install cannot emulate two processors.

@@ -59,8 +59,8 @@ pub struct LibvirtSettings {
     pub seed_memory_mib: u32,
     /// Each other machine's memory in MiB.
     pub memory_mib: u32,
-    /// Processors of each machine.
-    pub cpus: u16,
+    /// Processors of each machine; none to go by how they are made.
+    pub cpus: Option<u16>,
     /// Size of each other machine's disk in octets.
     pub disk: u64,
     /// How machines are cabled.

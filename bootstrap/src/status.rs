@@ -180,7 +180,8 @@ impl Observer {
     async fn ask_kubernetes(&self) -> Result<BTreeMap<String, Readiness>, String> {
         let client = self.kubernetes.clone().ok_or("there is no kubeconfig")?;
         let nodes: Api<Node> = Api::all(client);
-        match timeout(API_LIMIT, nodes.list(&ListParams::default())).await {
+        // From the API server's memory: what etcd adds to that is of the last second.
+        match timeout(API_LIMIT, nodes.list(&ListParams::default().match_any())).await {
             Ok(Ok(list)) => Ok(list.items.iter().filter_map(readiness).collect()),
             Ok(Err(error)) => Err(format!("the API server does not answer: {error}")),
             Err(_) => Err(format!("the API server is silent for {} s", API_LIMIT.as_secs())),

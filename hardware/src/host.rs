@@ -43,6 +43,18 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
+/// Whether libvirt can give one machine more of the processors than another: it refuses to start a machine with a
+/// weight where there are no control groups for processors, as in many containers.
+#[must_use]
+pub fn shares_processors() -> bool {
+    let own = Path::new("/sys/fs/cgroup");
+    let lists_cpu = |text: String| text.split_whitespace().any(|controller| controller == "cpu");
+    let unified = std::fs::read_to_string(own.join("cgroup.controllers")).is_ok_and(lists_cpu);
+    let place = if unified { own.to_owned() } else { own.join("cpu") };
+    place.is_dir()
+        && statvfs(&place).is_ok_and(|mount| !mount.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+}
+
 /// How many machines of `node_mib` each fit beside a seed of `seed_mib` into `available_mib`; none if not even
 /// the seed does.
 #[must_use]

@@ -23,6 +23,10 @@ const FIRST_PORT_SLOT: u8 = 0x10;
 /// Slot of the seed's way out.
 const UPLINK_SLOT: u8 = 0x18;
 
+/// Four times the usual. Booting machines take all they can get, and a control plane that starves loses its leases,
+/// starts again, and starves the more.
+const SEED_SHARES: u32 = 4096;
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -40,6 +44,8 @@ pub struct Spec {
     pub node_disk: u64,
     /// How processors are made.
     pub accel: Accel,
+    /// Whether the seed is given processors before the others, as far as this computer can do that.
+    pub seed_comes_first: bool,
     /// The firmware of every machine.
     pub firmware: Firmware,
     /// The user and group that QEMU runs as: the one whose files it reads.
@@ -55,6 +61,11 @@ pub struct Size {
     pub memory_mib: u32,
     /// Processors.
     pub cpus: u16,
+}
+
+impl Size {
+    /// The processors that a control plane should have at least, by kubeadm's word.
+    pub const USUAL_CPUS: u16 = 2;
 }
 
 /// The network between this computer and the seed.
@@ -148,6 +159,8 @@ pub struct DomainPlan {
     pub uuid: Uuid,
     /// What it is given.
     pub size: Size,
+    /// Its weight where processors are short, as libvirt has it; none for that of everything else.
+    pub cpu_shares: Option<u32>,
     /// How its processors are made.
     pub accel: Accel,
     /// Its firmware's code.
@@ -341,6 +354,7 @@ impl Spec {
             title: format!("meshboot: {machine}"),
             uuid: self.id().machine_uuid(machine),
             size: if is_seed { self.seed } else { self.node },
+            cpu_shares: (is_seed && self.seed_comes_first).then_some(SEED_SHARES),
             accel: self.accel,
             firmware: self.firmware.code.clone(),
             nvram: self.layout().nvram(machine),

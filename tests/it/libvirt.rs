@@ -34,6 +34,7 @@ fn spec(directory: &Path, nodes: u16) -> Result<Spec> {
         node: Size { memory_mib: 256, cpus: 1 },
         node_disk: 1 << 20,
         accel: Accel::Tcg,
+        seed_comes_first: false,
         firmware: Firmware::find().context("OVMF is installed")?,
         run_as: host::run_as(),
         // Not the default: a deployment may run on this computer.

@@ -1,7 +1,8 @@
 //! Gives machines power, one after the other as their neighbours can serve them, and waits until each is Ready.
 //!
 //! Firmware that nobody answers keeps a processor busy for nothing, so a machine is started when the machine
-//! before it serves, and in software emulation only as many boot at once as there are processors.
+//! before it serves. In software emulation, where processors are what lacks, that machine must be Ready too, and only
+//! as many boot at once as there are processors beside the seed's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -22,9 +23,6 @@ use crate::verbs::Context;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long libvirt may be silent, as while it is restarted: machines run on without it.
 const LIBVIRT_LIMIT: Duration = Duration::from_mins(1);
-/// Fewer than two at a time would wait for the disk alone.
-const LEAST_AT_ONCE: usize = 2;
-
 /// Waits for the machines of one deployment.
 pub(super) struct Waiter<'a> {
     plan: &'a Plan,
@@ -32,7 +30,7 @@ pub(super) struct Waiter<'a> {
     libvirt: &'a Libvirt,
     reporter: &'a Reporter,
     limit: Duration,
-    at_once: usize,
+    emulated: bool,
 }
 
 /// What has happened so far.
@@ -55,9 +53,8 @@ impl<'a> Waiter<'a> {
         reporter: &'a Reporter,
     ) -> Result<Self, Failure> {
         let emulated = plan.domains().any(|domain| domain.accel == Accel::Tcg);
-        let at_once = if emulated { host::processors().max(LEAST_AT_ONCE) } else { usize::MAX };
         let observer = Observer::new(deployment, &context.directory).await?;
-        Ok(Self { plan, observer, libvirt, reporter, limit: context.settings.libvirt.timeout, at_once })
+        Ok(Self { plan, observer, libvirt, reporter, limit: context.settings.libvirt.timeout, emulated })
     }
 
     /// Returns when every machine is Ready, with what the witnesses last said.
@@ -109,21 +106,25 @@ impl<'a> Waiter<'a> {
 
     /// Starts every machine that a neighbour can serve, as far as processors go.
     async fn start_next(&self, observation: &Observation, course: &mut Course) -> Result<(), Failure> {
-        let serves =
-            |number: MachineNumber| observation.machine(number).is_some_and(|machine| machine.serves);
+        // One processor is the seed's, which every machine that joins keeps busy.
+        let at_once = if self.emulated { host::processors().saturating_sub(1).max(1) } else { usize::MAX };
+        let serves = |number: MachineNumber| {
+            let settled = !self.emulated || course.ready.contains(&number);
+            settled && observation.machine(number).is_some_and(|machine| machine.serves)
+        };
         let cables = self.plan.cables.iter();
         let served: BTreeSet<MachineNumber> =
             cables.filter(|cable| serves(cable.near.machine)).map(|cable| cable.far.machine).collect();
         for number in served {
             let booting = course.started.keys().filter(|number| !course.ready.contains(number)).count();
-            if booting < self.at_once && !course.started.contains_key(&number) {
+            if booting < at_once && !course.started.contains_key(&number) {
                 self.start(number, course).await?;
             }
         }
         Ok(())
     }
 
-    /// A machine that lost its power never becomes Ready.
+    /// A machine that lost its power, or that its emulator gave up, never becomes Ready.
     async fn check_power(&self, course: &mut Course) -> Result<(), Failure> {
         let running = match self.libvirt.virsh.running_domains().await {
             Ok(running) => running,
@@ -145,7 +146,7 @@ impl<'a> Waiter<'a> {
             }
             let state = self.libvirt.virsh.state(&domain.name).await.or_fail(Code::Unavailable)?;
             if state != DomainState::Running {
-                let message = format!("{} lost its power while it booted: it is {state}", domain.name);
+                let message = format!("{} stopped running while it booted: it is {state}", domain.name);
                 let next = format!("{}, and /var/log/libvirt/qemu/{}.log", console_hint(domain), domain.name);
                 return Err(Failure::new(Code::Unavailable, message).next(next));
             }

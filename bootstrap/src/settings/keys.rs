@@ -61,7 +61,11 @@ pub const KEYS: &[Key] = &[
     with_default("kubernetes.cni", "routed, none, or the path of a CNI configuration", "\"routed\""),
     with_default("libvirt.seed-memory", "memory of the seed's virtual machine", "\"3GiB\""),
     with_default("libvirt.memory", "memory of each other virtual machine", "\"2GiB\""),
-    with_default("libvirt.cpus", "processors of each virtual machine", "2"),
+    with_default(
+        "libvirt.cpus",
+        "processors of each virtual machine; auto is 2, but 1 for all but the seed where they are emulated",
+        "\"auto\"",
+    ),
     with_default(
         "libvirt.disk",
         "size of each empty disk; it takes up no room until it is written",

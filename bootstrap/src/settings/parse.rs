@@ -196,11 +196,15 @@ fn octets(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(error)
 }
 
-pub(super) fn cpus(text: &str) -> Result<u16, String> {
-    let number: Option<u16> = text.parse().ok();
-    number
-        .filter(|number| (1..=MOST_CPUS).contains(number))
-        .ok_or_else(|| format!("`{text}` is no number of processors: 1 to {MOST_CPUS}"))
+/// `auto`, or a number.
+pub(super) fn cpus(text: &str) -> Result<Option<u16>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    let number = text.parse().ok().filter(|number| (1..=MOST_CPUS).contains(number));
+    let number =
+        number.ok_or_else(|| format!("`{text}` is no number of processors: 1 to {MOST_CPUS}, or auto"))?;
+    Ok(Some(number))
 }
 
 /// `90s`, `45m`, `2h`.

@@ -63,7 +63,7 @@ fn the_environment_is_over_the_file_and_a_flag_over_both() {
         .with_flag("libvirt.cpus", "--cpus", Some("1"))
         .with_flag("libvirt.disk", "--disk", None);
     let settings = Settings::from_raw(raw).unwrap();
-    assert_eq!((settings.libvirt.memory_mib, settings.libvirt.cpus), (5120, 1));
+    assert_eq!((settings.libvirt.memory_mib, settings.libvirt.cpus), (5120, Some(1)));
     assert_eq!(settings.nameservers.len(), 2);
 }
 

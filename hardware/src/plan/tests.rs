@@ -14,6 +14,7 @@ pub(crate) fn spec(nodes: u16) -> Spec {
         node: Size { memory_mib: 2048, cpus: 2 },
         node_disk: 10 << 30,
         accel: Accel::Tcg,
+        seed_comes_first: true,
         firmware: Firmware {
             code: "/usr/share/OVMF/OVMF_CODE_4M.fd".into(),
             variables: "/usr/share/OVMF/OVMF_VARS_4M.fd".into(),

@@ -24,6 +24,8 @@ struct Domain<'a> {
     metadata: Metadata<'a>,
     memory: Mib,
     vcpu: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cputune: Option<CpuTune>,
     sysinfo: Vec<Sysinfo<'a>>,
     os: Os<'a>,
     features: Features,
@@ -34,6 +36,11 @@ struct Domain<'a> {
     on_crash: &'static str,
     devices: Devices<'a>,
     seclabel: Seclabel,
+}
+
+#[derive(Serialize)]
+struct CpuTune {
+    shares: u32,
 }
 
 #[derive(Serialize)]
@@ -350,6 +357,7 @@ pub fn domain(plan: &DomainPlan, owner: &Owner) -> String {
         metadata: Metadata::new(owner),
         memory: Mib { unit: "MiB", amount: plan.size.memory_mib },
         vcpu: plan.size.cpus,
+        cputune: plan.cpu_shares.map(|shares| CpuTune { shares }),
         sysinfo: sysinfo(plan, emulated),
         os: Os {
             kind: OsType { arch: "x86_64", machine: "q35", kind: "hvm" },
@@ -388,7 +396,8 @@ pub fn domain(plan: &DomainPlan, owner: &Owner) -> String {
 /// that hardware boots. An emulated processor's time stamp counters are one clock, but Linux cannot know that: it would
 /// ask the emulated HPET for the time, which leaves the translated code each time and is by far the dearest
 /// thing that a program written in Go then does. And there is nothing to leak by speculation.
-const EMULATED: &str = "io.systemd.stub.kernel-cmdline-extra=tsc=reliable mitigations=off";
+const EMULATED: &str =
+    "io.systemd.stub.kernel-cmdline-extra=tsc=reliable mitigations=off highres=off preempt=none";
 
 fn sysinfo(plan: &DomainPlan, emulated: bool) -> Vec<Sysinfo<'_>> {
     let entry = |name: &'static str, value: String| Entry { name, value: value.into() };

@@ -8,5 +8,8 @@
     reason = "a test that cannot go on says where, and what it saw"
 )]
 
+mod faults;
+mod grid;
 mod line;
 mod mesh;
+mod pods;

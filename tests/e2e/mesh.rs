@@ -70,6 +70,13 @@ impl Mesh {
         serde_json::from_str(&self.kubectl(&all)).unwrap()
     }
 
+    /// The same, or nothing while the API server does not answer.
+    pub(crate) fn try_get(&self, arguments: &[&str]) -> Option<Value> {
+        let all: Vec<&str> = ["get"].iter().chain(arguments).chain(&["-o", "json"]).copied().collect();
+        let output = self.try_kubectl(&all, None);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
     /// The names of the nodes that are Ready, in order.
     pub(crate) fn ready_nodes(&self) -> Vec<String> {
         let nodes = self.get(&["nodes"]);
@@ -86,13 +93,52 @@ impl Mesh {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// `meshboot status`, as a person reads it.
+    pub(crate) fn status_table(&self) -> String {
+        String::from_utf8(meshboot(&["status"]).stdout).unwrap()
+    }
+
+    /// What the status says of one machine.
+    pub(crate) fn machine<'a>(&self, status: &'a Value, name: &str) -> &'a Value {
+        let machines = status["machines"].as_array().unwrap();
+        machines
+            .iter()
+            .find(|machine| machine["name"] == name)
+            .unwrap_or_else(|| panic!("no {name}: {status}"))
+    }
+
+    /// Who served a machine, and at which port.
+    pub(crate) fn served_by<'a>(&self, status: &'a Value, name: &str) -> &'a str {
+        self.machine(status, name)["served_by"].as_str().unwrap_or_default()
+    }
+
+    /// The address of a node.
+    pub(crate) fn address(&self, name: &str) -> String {
+        self.machine(&self.status(), name)["address"].as_str().unwrap().to_owned()
+    }
+
+    /// Tokens are revoked once their node is Ready.
+    pub(crate) fn has_no_bootstrap_tokens(&self) {
+        let tokens = self.get(&["secrets", "-n", "kube-system", "-l", "meshboot.io/machine"]);
+        assert_eq!(tokens["items"].as_array().unwrap().len(), 0, "{tokens}");
+    }
+
+    /// Each node asks the API server where its own kubelet does: at the anycast address.
+    pub(crate) fn api_server_answers_from_everywhere(&self) {
+        let ask = "server=$(sed -n 's/^ *server: //p' /etc/kubernetes/kubelet.conf); echo \"$server\"; \
+                   curl -gsS --max-time 20 --cacert /etc/kubernetes/pki/ca.crt \"$server/readyz\"";
+        for node in self.ready_nodes() {
+            let answer = self.ssh(&node, ask);
+            let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+            let (server, answered) = text.split_once('\n').unwrap_or_default();
+            assert!(server.starts_with("https://[fd65:"), "{node}: {server} is not the anycast address");
+            assert_eq!(answered.trim(), "ok", "{node}: {}", String::from_utf8_lossy(&answer.stderr));
+        }
+    }
+
     /// Runs a command on a node.
     pub(crate) fn ssh(&self, node: &str, command: &str) -> Output {
-        let status = self.status();
-        let machines = status["machines"].as_array().unwrap();
-        let machine =
-            machines.iter().find(|machine| machine["name"] == node).unwrap_or_else(|| panic!("no {node}"));
-        let address = machine["address"].as_str().unwrap();
+        let address = self.address(node);
         let key = root().join("cluster/auth/ssh");
         Command::new("ssh")
             .args([

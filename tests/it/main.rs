@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod floor_plan;
 mod ignition;
 mod libvirt;
 mod netboot;

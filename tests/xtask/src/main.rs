@@ -12,8 +12,10 @@ use std::time::Instant;
 mod deps;
 
 const HELP: &str = "\
-cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, property and network-namespace tests
-cargo xtask vm [--install-deps]     the VM lane: seed and two machines in a line, then teardown
+cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, property and network-namespace tests,
+                                    then a mesh of virtual machines
+cargo xtask vm [--install-deps]     that mesh alone: seed and two machines in a line, then teardown
+cargo xtask vm grid                 README's mesh of five, its cables cut and its machines' plugs pulled: an hour
 cargo xtask bench routing           the routing protocols compared (tests/README.md)
 --install-deps installs the Debian packages that a lane needs; without it they are named";
 
@@ -24,7 +26,8 @@ fn main() -> ExitCode {
         arguments.iter().map(String::as_str).filter(|argument| *argument != "--install-deps").collect();
     let done = match verbs.as_slice() {
         ["ci"] => deps::ready(install).and_then(|()| ci(install)),
-        ["vm"] => deps::ready(install).and_then(|()| vm()),
+        ["vm"] => deps::ready(install).and_then(|()| vm("line::")),
+        ["vm", "grid"] => deps::ready(install).and_then(|()| vm("grid::")),
         ["bench", "routing"] => deps::ready(install).and_then(|()| bench_routing()),
         _ => {
             say(HELP);
@@ -51,13 +54,14 @@ fn ci(install: bool) -> Result<(), String> {
     // What the product itself needs it can install itself.
     let product = ["run", "--locked", "--package", "bootstrap", "--bin", "meshboot", "--", "deps"];
     step("virtual machines' tools", cargo().args(product).args(install.then_some("--install-deps")))?;
-    step("tests", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))
+    step("tests", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))?;
+    vm("line::")
 }
 
-fn vm() -> Result<(), String> {
+fn vm(mesh: &str) -> Result<(), String> {
     step("release binary", cargo().args(["build", "--locked", "--release", "--package", "bootstrap"]))?;
     let run = ["nextest", "run", "--locked", "--package", "tests", "--test", "e2e", "--run-ignored", "only"];
-    step("virtual machines", cargo().args(run).args(["--no-capture", "line::"]))
+    step("virtual machines", cargo().args(run).args(["--no-capture", mesh]))
 }
 
 fn bench_routing() -> Result<(), String> {

@@ -1,0 +1,104 @@
+//! What is done to a running mesh from outside: cables cut, power lost, and what that cost.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bootstrap::deployment::{Deployment, Directory};
+use hardware::{Cable, MachineNumber};
+
+use crate::mesh::root;
+
+/// Between two probes.
+const PROBE: Duration = Duration::from_millis(20);
+
+/// The hands on a deployment's virtual machines.
+#[derive(Debug)]
+pub(crate) struct Hands(Deployment);
+
+impl Hands {
+    pub(crate) fn new() -> Self {
+        Self(Directory::new(&root().join("cluster")).unwrap().load().unwrap().unwrap())
+    }
+
+    /// The cable between two machines.
+    pub(crate) fn cable(&self, near: u16, far: u16) -> Cable {
+        let joins = |cable: &&Cable| cable.near.machine.0 == near && cable.far.machine.0 == far;
+        *self.0.cables.iter().find(joins).unwrap()
+    }
+
+    /// Pulls a cable out of its near end, or puts it back: the far end's carrier stays, as with a switch between.
+    pub(crate) fn set_cable(&self, cable: &Cable, state: &str) {
+        let domain = self.0.id.domain(cable.near.machine);
+        virsh(&["domif-setlink", &domain, &self.0.id.tap(cable.near), state]);
+    }
+
+    /// Pulls machines' plugs, at once.
+    pub(crate) fn power_off(&self, machines: impl IntoIterator<Item = u16>) {
+        for machine in machines {
+            virsh(&["destroy", &self.0.id.domain(MachineNumber(machine))]);
+        }
+    }
+
+    /// Gives machines power.
+    pub(crate) fn power_on(&self, machines: impl IntoIterator<Item = u16>) {
+        for machine in machines {
+            virsh(&["start", &self.0.id.domain(MachineNumber(machine))]);
+        }
+    }
+}
+
+fn virsh(arguments: &[&str]) {
+    let output = Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "virsh {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// A stream of pings from this computer.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    ping: Child,
+    since: Instant,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Probed {
+    /// How many were answered.
+    pub answered: usize,
+    /// The longest time without an answer.
+    pub longest_gap: Duration,
+}
+
+impl Probe {
+    pub(crate) fn start(address: &str) -> Self {
+        let interval = PROBE.as_secs_f64().to_string();
+        let ping = Command::new("ping")
+            .args(["-6", "-n", "-i", &interval, address])
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { ping, since: Instant::now() }
+    }
+
+    pub(crate) fn stop(self) -> Probed {
+        let sent = usize::try_from(self.since.elapsed().as_millis() / PROBE.as_millis()).unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.ping.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let output = self.ping.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let number = |line: &str| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse::<usize>().ok();
+        let mut answered: Vec<usize> =
+            text.lines().filter(|line| line.contains("bytes from")).filter_map(number).collect();
+        answered.sort_unstable();
+        answered.dedup();
+        let ends = std::iter::once(0).chain(answered.iter().copied()).chain([sent.max(1)]);
+        let gap = ends.clone().zip(ends.skip(1)).map(|(a, b)| b.saturating_sub(a)).max().unwrap_or(sent);
+        let lost = u32::try_from(gap.saturating_sub(1)).unwrap();
+        Probed { answered: answered.len(), longest_gap: PROBE * lost }
+    }
+}

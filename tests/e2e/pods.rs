@@ -1,0 +1,59 @@
+//! Pods that talk to each other, of an image that only the mesh's own mirrors have.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::mesh::Mesh;
+
+const IMAGE: &str = "docker.io/library/busybox:latest";
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A web server on one node is asked by a client on another, by the address of its pod.
+pub(crate) fn reach_each_other(mesh: &Mesh, server: &str, client: &str) {
+    mesh.apply(&pod("server", server, "echo hello > /index.html; exec httpd -f -h / -p 80"));
+    mesh.apply(&pod("client", client, "exec tail -f /dev/null"));
+    let runs = |mesh: &Mesh, name| mesh.get(&["pod", name])["status"]["phase"] == "Running";
+    mesh.wait("pods run", LIMIT, |mesh| runs(mesh, "server") && runs(mesh, "client"));
+
+    let address = |name| mesh.get(&["pod", name])["status"]["podIP"].as_str().unwrap().to_owned();
+    let url = format!("http://[{}]/index.html", address("server"));
+    let answer = mesh.kubectl(&["exec", "client", "--", "wget", "-q", "-T", "20", "-O", "-", &url]);
+    assert_eq!(answer.trim(), "hello");
+    let status = mesh.status();
+    for (pod, node) in [("server", server), ("client", client)] {
+        let block: ipnet::Ipv6Net = mesh.machine(&status, node)["block"].as_str().unwrap().parse().unwrap();
+        let address: std::net::Ipv6Addr = address(pod).parse().unwrap();
+        assert!(block.contains(&address), "{pod} at {address} is not in {node}'s {block}");
+    }
+    came_from_the_mirror(mesh, "client", client);
+    mesh.kubectl(&["delete", "pod", "server", "client", "--wait=false"]);
+}
+
+/// What runs is what the mirror has under that name, asked at its anycast address by the node itself. The node
+/// knows no other registry: its `hosts.toml` names the mirror as the server.
+fn came_from_the_mirror(mesh: &Mesh, pod: &str, node: &str) {
+    let runs = mesh.get(&["pod", pod])["status"]["containerStatuses"][0]["imageID"].clone();
+    let ask = "server=$(sed -n 's/^server = \"\\(.*\\)\"$/\\1/p' /etc/containerd/certs.d/docker.io/hosts.toml); \
+               echo \"$server\"; curl -gsSI --max-time 20 \"$server/v2/library/busybox/manifests/latest\"";
+    let answer = mesh.ssh(node, ask);
+    let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+    assert!(answer.starts_with("http://[fd65:"), "{answer}");
+    let digest = answer.lines().find_map(|line| line.strip_prefix("docker-content-digest: ")).map(str::trim);
+    let digest = digest.unwrap_or_else(|| panic!("{answer}"));
+    assert!(runs.as_str().unwrap().ends_with(digest), "{runs} runs, the mirror has {digest}");
+}
+
+fn pod(name: &str, node: &str, script: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "main", "image": IMAGE,
+                "imagePullPolicy": "Always", "command": ["sh", "-c", script],
+            }],
+        },
+    })
+}

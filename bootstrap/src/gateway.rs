@@ -2,7 +2,7 @@
 //!
 //! It composes the rooms: the netboot servers on every mesh port, the ledger behind them, the admission of
 //! machines, the artefacts that are handed on, the anycast addresses of local services, a seed's registry
-//! mirrors, and the status page. Start with [`run`].
+//! mirrors and its approval of nodes' certificates, and the status page. Start with [`run`].
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -30,6 +30,7 @@ use crate::store::redb::RedbStore;
 pub mod admit;
 pub mod admitter;
 pub mod api;
+pub mod approver;
 pub mod artefacts;
 pub mod content;
 pub mod follow;
@@ -94,6 +95,7 @@ async fn serve(settings: GatewaySettings) -> Result<()> {
     if let Some(seed) = &settings.seed {
         let images = seed::image_store(&seed.image_stores)?;
         let mirrors = seed::open_mirrors(&plan)?;
+        tasks.spawn("approver", until(stopped.clone(), approver::run(api.clone())).map(Ok));
         let stopped = stopped.clone();
         tasks.spawn("mirrors", async move { mirrors.serve(images, stop_of(stopped)).await }.map(Ok));
         anycasts = services::of_seed(&plan, block, &settings.site.ca_cert_pem)?;

@@ -1,30 +1,55 @@
-//! Joining: bootstrap tokens and what Kubernetes says of a node.
+//! Joining: bootstrap tokens, what they are good for, and what Kubernetes says of a node.
 //!
 //! A token is minted when a machine's configuration is rendered, for that machine and that boot alone. It
 //! lives for minutes and is revoked when its node is Ready, or when the machine is given another one.
+//!
+//! It is bound to the one node that it was minted for. kubeadm's tokens are not: they are of the group
+//! `system:bootstrappers:kubeadm:default-node-token`, and kubeadm binds that group (`kubeadm:node-autoapprove-bootstrap`)
+//! to a right by which kube-controller-manager approves the certificate of **any** node. So machines' tokens are of
+//! another group, [`GROUP`], which has no such right: nothing approves their requests but a seed's gateway
+//! ([`Cluster::approve`]), and that only for the node that the token's Secret names ([`decide`]). No
+//! object of kubeadm's is changed, so `kubeadm upgrade` cannot bring back what it never granted, there is no moment in
+//! which it could be used, the renewal of certificates by nodes stays as it is, and tokens that an operator makes by
+//! `kubeadm token create` work as they do everywhere: Kubernetes approves what they ask for, and this module
+//! leaves it alone. Before each token the API server is asked whether its group is still without the right; if
+//! somebody has given it to all bootstrap tokens there is no token, but an error that names the binding.
+//!
+//! What else a token may do, until it ends: read `cluster-info` as everybody may, the ConfigMaps of `kube-system` that
+//! `kubeadm join` reads, any Node object, and any request for a certificate, of which it may make more. It may read no
+//! Secret and change nothing. Whoever steals it can be, within its minutes, the node that it is for; only a
+//! machine with a key of its own before it boots (a TPM) could be told from its thief.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use ignition::BootstrapToken;
 use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Node, Secret};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use mesh::{MachineId, NodeName};
 use ring::rand::{SecureRandom, SystemRandom};
 
-pub use self::token::secret;
+pub use self::token::{Grant, NoGrant, secret};
 
+mod approve;
+pub mod decide;
 mod token;
 
 /// How long a token lives, unless its node is Ready before: as long as a machine tries to join.
 pub const TOKEN_LIFETIME: Duration = ignition::JOIN_LIMIT;
+/// The group of machines' tokens. What it may do is installed with the ledger's definitions.
+pub const GROUP: &str = "system:bootstrappers:meshboot";
 /// The label that names the machine a token was minted for.
 pub const MACHINE_LABEL: &str = "meshboot.io/machine";
+/// The label that names the node a token is bound to.
+pub const NODE_LABEL: &str = "meshboot.io/node";
+/// The group that the API server puts every bootstrap token into.
+const ALL_TOKENS: &str = "system:bootstrappers";
 /// Where bootstrap tokens live.
 const NAMESPACE: &str = "kube-system";
 /// How long a question to the API server may take.
@@ -92,7 +117,8 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// The API server refused or did not answer: the machine gets no configuration.
+    /// The API server refused or did not answer, or Kubernetes would approve any node's certificate for the token:
+    /// the machine gets no configuration.
     pub async fn mint(
         &self,
         machine: MachineId,
@@ -101,6 +127,7 @@ impl Cluster {
     ) -> Result<BootstrapToken> {
         let token =
             BootstrapToken::from_random(u64::from_ne_bytes(random()?), u128::from_ne_bytes(random()?));
+        self.check_unapproved(&token).await?;
         let lifetime = jiff::SignedDuration::try_from(TOKEN_LIFETIME).context("a constant")?;
         let secret = secret(&token, machine, name, relay, Timestamp::now() + lifetime);
         self.secrets()
@@ -124,15 +151,15 @@ impl Cluster {
         }
     }
 
-    /// The identifiers of all tokens that were minted for machines, with the node each was for.
+    /// What a token was minted for.
     ///
     /// # Errors
     ///
-    /// The API server refused (only an administrator may list secrets) or did not answer.
-    pub async fn minted(&self) -> Result<Vec<(String, MachineId)>> {
-        let list = self.secrets().list(&ListParams::default().labels(MACHINE_LABEL)).await;
-        let list = list.context("cannot list the bootstrap tokens")?;
-        Ok(list.items.iter().filter_map(token::of_secret).collect())
+    /// The API server refused (only an administrator may read secrets) or did not answer.
+    pub async fn grant(&self, token_id: &str) -> Result<Result<Grant, NoGrant>> {
+        let secret = self.secrets().get_opt(&token::secret_name(token_id)).await;
+        let secret = secret.with_context(|| format!("cannot read the bootstrap token {token_id}"))?;
+        Ok(secret.as_ref().ok_or(NoGrant::Gone).and_then(Grant::of_secret))
     }
 
     /// What Kubernetes says of a node; none if it knows no such node.
@@ -143,6 +170,38 @@ impl Cluster {
     pub async fn node(&self, name: &NodeName) -> Result<Option<NodeState>> {
         let node = Api::<Node>::all(self.client.clone()).get_opt(name.as_str()).await;
         Ok(node.with_context(|| format!("cannot ask for the node {name}"))?.as_ref().map(NodeState::of))
+    }
+
+    /// Asks whether Kubernetes itself would approve what a token of ours asks for, whichever node's name that is: as
+    /// kube-controller-manager asks when it sees such a request.
+    async fn check_unapproved(&self, token: &BootstrapToken) -> Result<()> {
+        let groups = [ALL_TOKENS, GROUP, "system:authenticated"];
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(format!("{}{}", decide::TOKEN_USER, token.id())),
+                groups: Some(groups.map(str::to_owned).into()),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some("certificates.k8s.io".to_owned()),
+                    resource: Some("certificatesigningrequests".to_owned()),
+                    subresource: Some("nodeclient".to_owned()),
+                    verb: Some("create".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let what = "cannot ask what a bootstrap token may do";
+        let answer =
+            Api::all(self.client.clone()).create(&PostParams::default(), &review).await.context(what)?;
+        let status = answer.status.with_context(|| format!("{what}: the API server did not say"))?;
+        ensure!(
+            !status.allowed,
+            "a bootstrap token could be used for any node's certificate ({}): take the groups {ALL_TOKENS} and {GROUP} \
+             out of that binding",
+            status.reason.as_deref().unwrap_or("the API server does not say why")
+        );
+        Ok(())
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -177,3 +236,6 @@ impl NodeState {
         self.ready && before.is_none_or(|before| before.boot_id != self.boot_id)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@
 mod cli;
 mod floor_plan;
 mod ignition;
+mod join;
 mod libvirt;
 mod netboot;
 mod registry;

@@ -27,7 +27,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use self::cluster::Cluster;
 
-mod cluster;
+pub(crate) mod cluster;
 
 /// The child of the crash test appends by this kubeconfig.
 const CRASH: &str = "MESHBOOT_TEST_CRASH_KUBECONFIG";
@@ -198,13 +198,15 @@ fn a_node_may_do_what_a_relay_does_and_no_more(bench: &Bench) {
 
     let node = "system:node:node2";
     let head = "configmaps/meshboot-ledger";
-    let may: [&[&str]; 6] = [
+    let may: [&[&str]; 7] = [
         &["update", "links.meshboot.io/any"],
         &["patch", "links.meshboot.io", "--subresource=status"],
         &["update", head, "-n", "meshboot"],
         &["create", "secrets", "-n", "kube-system"],
         &["delete", "secrets", "-n", "kube-system"],
         &["get", "nodes/node9"],
+        // What a token may do is asked before it is minted.
+        &["create", "subjectaccessreviews.authorization.k8s.io"],
     ];
     for verb in may {
         assert!(bench.cluster.may(node, verb), "a node may not {verb:?}");

@@ -52,6 +52,13 @@ impl Api {
         self.cluster.borrow().clone().ok_or_else(absent)
     }
 
+    /// The cluster, as soon as its API server answers; none if nobody looks for it any more.
+    pub async fn ready(&self) -> Option<Cluster> {
+        let mut seen = self.cluster.clone();
+        let cluster = seen.wait_for(Option::is_some).await.ok()?;
+        cluster.clone()
+    }
+
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<ApiStatus> {

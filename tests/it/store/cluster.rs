@@ -1,4 +1,5 @@
-//! etcd and a Kubernetes API server on loopback, from a folder of binaries.
+//! etcd, a Kubernetes API server and, where it is asked for, the controllers that approve and sign certificates, on
+//! loopback, from a folder of binaries.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rcgen::KeyPair;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use tempfile::TempDir;
 
 /// How long a server may take to start, on a slow machine that has other work.
@@ -23,7 +24,7 @@ const USERS: [(&str, &str, &str, &str); 4] = [
     ("crasher-token", "crasher", "4", "crashers"),
 ];
 
-/// A cluster of one etcd and one API server, which end with it.
+/// A cluster of one etcd and one API server, and what was started besides, which end with it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     binaries: PathBuf,
@@ -32,6 +33,7 @@ pub(crate) struct Cluster {
     etcd_port: u16,
     etcd: Child,
     api: Option<Child>,
+    controllers: Option<Child>,
 }
 
 impl Cluster {
@@ -54,11 +56,16 @@ impl Cluster {
         let key = KeyPair::generate().unwrap();
         fs::write(folder.path().join("sa.key"), key.serialize_pem()).unwrap();
         fs::write(folder.path().join("sa.pub"), key.public_key_pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        fs::write(folder.path().join("ca.crt"), authority.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(folder.path().join("ca.key"), key.serialize_pem()).unwrap();
         let users = USERS.map(|(token, user, id, groups)| format!("{token},{user},{id},\"{groups}\"\n"));
         fs::write(folder.path().join("tokens.csv"), users.concat()).unwrap();
-        let mut cluster = Self { binaries, folder, port, etcd_port, etcd, api: None };
+        let mut cluster = Self { binaries, folder, port, etcd_port, etcd, api: None, controllers: None };
         for (token, user, ..) in USERS {
-            cluster.write_kubeconfig(user, token);
+            cluster.write_kubeconfig(user, &serde_json::json!({ "token": token }));
         }
         cluster.start_api();
         cluster
@@ -81,6 +88,8 @@ impl Cluster {
             .arg(format!("--service-account-key-file={}", path("sa.pub")))
             .arg(format!("--service-account-signing-key-file={}", path("sa.key")))
             .arg(format!("--token-auth-file={}", path("tokens.csv")))
+            .arg("--enable-bootstrap-token-auth=true")
+            .arg(format!("--client-ca-file={}", path("ca.crt")))
             .arg(format!("--cert-dir={}", path("certs")))
             .stdout(log(&self.folder, "api"))
             .stderr(log(&self.folder, "api"))
@@ -94,6 +103,24 @@ impl Cluster {
             assert!(ended.is_none() && !late, "the API server does not start:\n{}", self.tail("api"));
             sleep(Duration::from_millis(250));
         }
+    }
+
+    /// The controllers that approve requests for certificates, and sign them.
+    pub(crate) fn start_controllers(&mut self) {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let child = Command::new(binary(&self.binaries, "kube-controller-manager"))
+            .arg(format!("--kubeconfig={}", path("admin.conf")))
+            .arg("--controllers=csrapproving,csrsigning")
+            .arg(format!("--cluster-signing-cert-file={}", path("ca.crt")))
+            .arg(format!("--cluster-signing-key-file={}", path("ca.key")))
+            .args(["--leader-elect=false", "--bind-address=127.0.0.1"])
+            .arg(format!("--secure-port={}", free_port()))
+            .arg(format!("--cert-dir={}", path("controllers-certs")))
+            .stdout(log(&self.folder, "controllers"))
+            .stderr(log(&self.folder, "controllers"))
+            .spawn()
+            .expect("kube-controller-manager is in the folder of binaries");
+        self.controllers = Some(child);
     }
 
     /// As by a power cut.
@@ -137,20 +164,22 @@ impl Cluster {
         self.kubectl(user, &[&["auth", "can-i", "--quiet"], arguments].concat()).status.success()
     }
 
-    fn write_kubeconfig(&self, user: &str, token: &str) {
+    /// Writes the kubeconfig of a user with these credentials.
+    pub(crate) fn write_kubeconfig(&self, user: &str, credentials: &serde_json::Value) {
         let server = format!("https://127.0.0.1:{}", self.port);
         let kubeconfig = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "test",
             "clusters": [{ "name": "test", "cluster": { "server": server, "insecure-skip-tls-verify": true } }],
-            "users": [{ "name": user, "user": { "token": token } }],
+            "users": [{ "name": user, "user": credentials }],
             "contexts": [{ "name": "test", "context": { "cluster": "test", "user": user } }],
         });
         fs::write(self.kubeconfig(user), kubeconfig.to_string()).unwrap();
     }
 
-    fn tail(&self, name: &str) -> String {
+    /// The end of what a server has written.
+    pub(crate) fn tail(&self, name: &str) -> String {
         let text = fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
@@ -159,7 +188,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let children = [self.api.as_mut(), Some(&mut self.etcd)];
+        let children = [self.controllers.as_mut(), self.api.as_mut(), Some(&mut self.etcd)];
         for child in children.into_iter().flatten() {
             let _ = child.kill();
             let _ = child.wait();

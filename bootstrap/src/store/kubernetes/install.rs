@@ -1,4 +1,4 @@
-//! What Kubernetes must have before it can hold a ledger: definitions, a namespace, and rights.
+//! What Kubernetes must have before it can hold a ledger and machines can join: definitions, a namespace, and rights.
 //!
 //! A relay speaks to the API as its own node: it has the kubelet's client certificate and no other secret, and
 //! thus the rights of the group `system:nodes` and no more. The rights that are added to the group:
@@ -12,8 +12,19 @@
 //!
 //! RBAC cannot bind a right to a name that is not known yet, nor to a Secret's type. So a node that was broken
 //! into could write Machines and Links, mint bootstrap tokens, and delete Secrets of `kube-system` whose names it
-//! guesses; it could read none. Who joins with a bootstrap token becomes a node, which such a node is anyway. The
+//! guesses; it could read none. A token that it mints may be for any node (the binding of tokens to nodes,
+//! [`join`], is against those who steal one, not against those who mint). The
 //! right to delete is what revokes a token early; without it tokens would end by their age only.
+//!
+//! A machine that joins has its token and no other secret. The group of machines' tokens may do what `kubeadm join` and
+//! a kubelet without a certificate do, which is what kubeadm lets its own tokens do, less one thing: nobody but
+//! a seed's gateway approves what they ask for.
+//!
+//! | what | verbs | why not less |
+//! |---|---|---|
+//! | `certificatesigningrequests` | create, get, list, watch | the kubelet asks for its certificate and waits for it. Its requests have no names that could be known before |
+//! | `nodes` | get | kubeadm looks whether the name is another's |
+//! | ConfigMaps of `kube-system`, by name | get | kubeadm's own, and the kubelet's configuration, whose name has the version in it up to 1.23 |
 
 use std::time::Duration;
 
@@ -32,6 +43,7 @@ use serde::de::DeserializeOwned;
 
 use super::access::unavailable;
 use super::{HEAD, KubernetesStore, NAMESPACE, objects};
+use crate::join;
 use crate::store::crds::{GROUP, LinkObject, MachineObject};
 
 /// An API server takes seconds to serve a new definition, and more on a slow machine.
@@ -41,7 +53,21 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 const NAME: &str = "meshboot:relay";
 const TOKENS: &str = "meshboot:relay-tokens";
+const JOIN: &str = "meshboot:join";
+const KUBE_SYSTEM: &str = "kube-system";
+/// What `kubeadm join` reads of the cluster's configuration, in all versions from 1.20 on.
+const JOIN_CONFIGS: [&str; 7] = [
+    "kube-proxy",
+    "kubeadm-config",
+    "kubelet-config",
+    "kubelet-config-1.20",
+    "kubelet-config-1.21",
+    "kubelet-config-1.22",
+    "kubelet-config-1.23",
+];
 const RBAC: &str = "rbac.authorization.k8s.io";
+/// The group of every node's kubelet.
+const NODES: &str = "system:nodes";
 
 // === impl KubernetesStore ===
 
@@ -82,36 +108,55 @@ async fn apply_all(client: &Client) -> Result<(), StoreError> {
 
     let read = ["get", "list", "watch"];
     let write = ["create", "update", "patch"];
-    let role = ClusterRole {
-        metadata: named(NAME, None),
-        rules: Some(vec![
-            rule(GROUP, &["machines", "links"], &[read, write].concat()),
-            rule(GROUP, &["machines/status", "links/status"], &["get", "update", "patch"]),
-            rule("", &["nodes"], &["get"]),
-        ]),
-        ..ClusterRole::default()
-    };
-    apply(&Api::all(client.clone()), NAME, &role).await?;
-    let binding = ClusterRoleBinding {
-        metadata: named(NAME, None),
-        role_ref: role_ref("ClusterRole", NAME),
-        subjects: Some(nodes()),
-    };
-    apply(&Api::all(client.clone()), NAME, &binding).await?;
+    let relay = vec![
+        rule(GROUP, &["machines", "links"], &[read, write].concat()),
+        rule(GROUP, &["machines/status", "links/status"], &["get", "update", "patch"]),
+        rule("", &["nodes"], &["get"]),
+    ];
+    apply_cluster_role(client, NAME, NODES, relay).await?;
 
     // A field selector for the one name makes list and watch requests for it.
     let head = PolicyRule {
         resource_names: Some(vec![HEAD.to_owned()]),
         ..rule("", &["configmaps"], &["get", "list", "watch", "update"])
     };
-    apply_role(client, NAMESPACE, NAME, head).await?;
-    apply_role(client, "kube-system", TOKENS, rule("", &["secrets"], &["create", "delete"])).await
+    apply_role(client, NAMESPACE, NAME, NODES, head).await?;
+    let tokens = rule("", &["secrets"], &["create", "delete"]);
+    apply_role(client, KUBE_SYSTEM, TOKENS, NODES, tokens).await?;
+
+    let joining = vec![
+        rule("certificates.k8s.io", &["certificatesigningrequests"], &["create", "get", "list", "watch"]),
+        rule("", &["nodes"], &["get"]),
+    ];
+    apply_cluster_role(client, JOIN, join::GROUP, joining).await?;
+    let configs = PolicyRule {
+        resource_names: Some(JOIN_CONFIGS.map(str::to_owned).into()),
+        ..rule("", &["configmaps"], &["get"])
+    };
+    apply_role(client, KUBE_SYSTEM, JOIN, join::GROUP, configs).await
+}
+
+async fn apply_cluster_role(
+    client: &Client,
+    name: &str,
+    group: &str,
+    rules: Vec<PolicyRule>,
+) -> Result<(), StoreError> {
+    let role = ClusterRole { metadata: named(name, None), rules: Some(rules), ..ClusterRole::default() };
+    apply(&Api::all(client.clone()), name, &role).await?;
+    let binding = ClusterRoleBinding {
+        metadata: named(name, None),
+        role_ref: role_ref("ClusterRole", name),
+        subjects: Some(vec![subject(group)]),
+    };
+    apply(&Api::all(client.clone()), name, &binding).await
 }
 
 async fn apply_role(
     client: &Client,
     namespace: &str,
     name: &str,
+    group: &str,
     rule: PolicyRule,
 ) -> Result<(), StoreError> {
     let role = Role { metadata: named(name, Some(namespace)), rules: Some(vec![rule]) };
@@ -119,7 +164,7 @@ async fn apply_role(
     let binding = RoleBinding {
         metadata: named(name, Some(namespace)),
         role_ref: role_ref("Role", name),
-        subjects: Some(nodes()),
+        subjects: Some(vec![subject(group)]),
     };
     apply(&Api::namespaced(client.clone(), namespace), name, &binding).await
 }
@@ -164,11 +209,11 @@ fn role_ref(kind: &str, name: &str) -> RoleRef {
     RoleRef { api_group: RBAC.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
 }
 
-fn nodes() -> Vec<Subject> {
-    vec![Subject {
+fn subject(group: &str) -> Subject {
+    Subject {
         api_group: Some(RBAC.to_owned()),
         kind: "Group".to_owned(),
-        name: "system:nodes".to_owned(),
+        name: group.to_owned(),
         namespace: None,
-    }]
+    }
 }

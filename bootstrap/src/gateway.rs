@@ -152,7 +152,7 @@ fn netboot_config(settings: &GatewaySettings, ledger: &Ledger) -> Result<Gateway
         boot: settings.site.plan.boot,
         server_id: ServerId::of_machine(settings.machine.id),
         excluded: Vec::new(),
-        dns: Vec::new(),
+        services: settings.services()?,
     })
 }
 

@@ -4,7 +4,7 @@
 //! finds every mistake at once.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use hardware::Shape;
@@ -12,6 +12,8 @@ use ignition::{Cni, SiteId};
 use images::kubernetes::Source;
 use ipnet::{Ipv4Net, Ipv6Net};
 use mesh::AddressPlan;
+
+use crate::gateway::settings::NetbootSettings;
 
 mod keys;
 mod parse;
@@ -31,6 +33,8 @@ pub struct Settings {
     pub ssh_keys: Vec<String>,
     /// The address plan.
     pub addresses: AddressPlan,
+    /// What machines are told when they boot.
+    pub netboot: NetbootSettings,
     /// What images are made of.
     pub image: ImageSettings,
     /// How pods get their addresses.
@@ -112,6 +116,10 @@ impl Settings {
             nameservers: reader.list("site.nameservers", parse::display_error::<IpAddr>),
             ssh_keys: reader.list("site.ssh-keys", parse::ssh_key),
             addresses: reader.addresses(),
+            netboot: NetbootSettings {
+                search: reader.list("netboot.search", parse::domain_name),
+                ntp: reader.list("netboot.ntp", parse::display_error::<Ipv6Addr>),
+            },
             image: ImageSettings {
                 suite: reader.required("image.suite", parse::suite),
                 mirror: reader.optional("image.mirror", parse::url),
@@ -146,6 +154,9 @@ impl Settings {
         let plan = self.addresses.check();
         let mut errors: Vec<ConfigError> =
             plan.iter().map(|error| mistake("addresses", error.to_string())).collect();
+        if let Err(error) = self.netboot.services(&self.nameservers) {
+            errors.push(mistake("netboot", format!("{error:#}")));
+        }
         let host = self.libvirt.host_v6;
         for (name, net) in
             [("addresses.anycast", self.addresses.anycast), ("addresses.machines", self.addresses.machines)]

@@ -26,7 +26,11 @@ const EFFECTS: [&str; 5] = ["tokio", "socket2", "nix", "rtnetlink", "reqwest"];
 fn rooms_import_downwards_only() {
     let members = members();
     let names: BTreeSet<&str> = PLAN.iter().map(|(name, _)| *name).collect();
-    assert_eq!(members.keys().map(String::as_str).collect::<BTreeSet<_>>(), names, "a room is not in the plan");
+    assert_eq!(
+        members.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        names,
+        "a room is not in the plan"
+    );
     for (room, allowed) in PLAN {
         for import in members[room].iter().filter(|import| names.contains(import.as_str())) {
             assert!(allowed.contains(&import.as_str()), "{room} may not import {import}");

@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod conformance;
 mod floor_plan;
 mod ignition;
 mod join;

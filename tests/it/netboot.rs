@@ -29,6 +29,8 @@ fn a_router_advertisement_says_what_firmware_needs() -> Result<()> {
         "Autonomous address conf.:           No",
         "MTU                      :         1500 bytes",
         "Source link-layer address: 02:00:00:00:00:01",
+        "Recursive DNS server     : 2001:db8::53",
+        "DNS search list          : mesh.example",
     ] {
         ensure!(heard.contains(line), "no `{line}` in\n{heard}");
     }
@@ -66,6 +68,21 @@ fn an_unmodified_client_gets_the_links_address_and_a_url_and_the_ledger_was_told
 }
 
 #[test]
+fn the_router_is_advertised_before_the_first_answer() -> Result<()> {
+    let lab = Lab::start("nbfirst")?;
+    lab.serve()?;
+    lab.wait_for_stage(Stage::Carrier)?;
+    // Whether or not all nodes have just been told, the client hears one between its message and the answer.
+    let before = fs::read_to_string(lab.path("log"))?.len();
+    ensure!(lab.dhclient("first", &["7", "PXEClient:Arch:00007:UNDI:003000"])?.address == FAR);
+    let log = fs::read_to_string(lab.path("log"))?.split_off(before);
+    let answer = log.find("DHCPv6 answer").context("no answer")?;
+    let advertised = log.find("router advertisement").context("no advertisement")?;
+    ensure!(advertised < answer, "{log}");
+    Ok(())
+}
+
+#[test]
 fn a_client_whose_address_says_nothing_of_its_station_is_looked_for() -> Result<()> {
     let lab = Lab::start("nbprobe")?;
     lab.far.run("ip", &["addr", "flush", "dev", "far0", "scope", "link"])?;
@@ -97,6 +114,10 @@ fn a_boot_goes_through_its_stages() -> Result<()> {
     ensure!(fs::read(lab.path("fe80"))? == file);
     let missing = lab.far.run("curl", &["-sS", &format!("tftp://[{NEAR}]/other.efi")]);
     ensure!(missing.is_err_and(|error| format!("{error:#}").contains("exit status: 68")));
+    // A request to everybody is nobody's.
+    let everybody = ["-sS", "-m", "1", "tftp://[ff02::1%25far0]/other.efi"];
+    let silence = lab.far.run("curl", &everybody);
+    ensure!(silence.is_err_and(|error| format!("{error:#}").contains("exit status: 28")));
 
     // The root image, from "my neighbour".
     let root = lab.content("root", 5 * MIB)?;

@@ -113,7 +113,7 @@ impl Seed<'_> {
         let operator = ssh_key(directory).await?;
 
         let site = self.site_plan(settings, &pki, operator).or_fail(Code::Data)?;
-        let gateway = self.gateway_settings(&site);
+        let gateway = self.gateway_settings(settings, &site);
         let plan = NodePlan {
             site,
             machine: self.identity.machine.clone(),
@@ -142,7 +142,7 @@ impl Seed<'_> {
         })
     }
 
-    fn gateway_settings(&self, site: &SitePlan) -> GatewaySettings {
+    fn gateway_settings(&self, settings: &Settings, site: &SitePlan) -> GatewaySettings {
         let artefact =
             |made: &images::catalog::Artefact| Artefact { sha256: made.sha256.hex(), size: made.size };
         let catalog = self.catalog;
@@ -160,6 +160,7 @@ impl Seed<'_> {
             artefact_folders: folders.chain([store.join(STORE_ARTEFACTS)]).collect(),
             sources: Vec::new(),
             ledger: PathBuf::from(LEDGER),
+            netboot: settings.netboot.clone(),
             seed: Some(SeedSettings {
                 image_stores: vec![PathBuf::from(OWN_IMAGES), store],
                 excluded: self.uplink.iter().map(|uplink| uplink.mac).collect(),

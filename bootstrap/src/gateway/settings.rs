@@ -1,12 +1,13 @@
 //! The settings of the service: one JSON file, written by Ignition, mode 0600.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ignition::SitePlan;
 use mesh::{Block, Machine, NodeName};
+use netboot_server::Services;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -33,9 +34,22 @@ pub struct GatewaySettings {
     pub sources: Vec<Ipv6Addr>,
     /// Where the ledger is kept between boots.
     pub ledger: PathBuf,
+    /// What machines are told besides their addresses.
+    #[serde(default)]
+    pub netboot: NetbootSettings,
     /// What a seed does besides.
     #[serde(default)]
     pub seed: Option<SeedSettings>,
+}
+
+/// What machines are told besides their addresses and the site's name servers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetbootSettings {
+    /// Domains to look for short names in.
+    pub search: Vec<String>,
+    /// NTP servers.
+    pub ntp: Vec<Ipv6Addr>,
 }
 
 /// What a seed does besides.
@@ -86,7 +100,17 @@ impl GatewaySettings {
         ensure!(mistakes.is_empty(), "{}: {}", what(), mistakes.join("; "));
         ensure!(!settings.artefact_folders.is_empty(), "{}: artefact_folders is empty", what());
         settings.block().with_context(what)?;
+        settings.services().with_context(what)?;
         Ok(settings)
+    }
+
+    /// What machines are told by DHCPv6 and router advertisements.
+    ///
+    /// # Errors
+    ///
+    /// As [`NetbootSettings::services`].
+    pub fn services(&self) -> Result<Services> {
+        self.netboot.services(&self.site.nameservers)
     }
 
     /// The block of the machine that the service runs on.
@@ -97,6 +121,26 @@ impl GatewaySettings {
     pub fn block(&self) -> Result<Block> {
         let number = self.machine.block;
         self.site.plan.block(number).with_context(|| format!("the address plan has no block {}", number.0))
+    }
+}
+
+// === impl NetbootSettings ===
+
+impl NetbootSettings {
+    /// These, and those of the site's name servers that IPv6 reaches, the first ones.
+    ///
+    /// # Errors
+    ///
+    /// A name is none, or there is more than an answer has room for.
+    pub fn services(&self, nameservers: &[IpAddr]) -> Result<Services> {
+        let dns = nameservers.iter().filter_map(|address| match address {
+            IpAddr::V6(address) => Some(*address),
+            IpAddr::V4(_) => None,
+        });
+        let search = self.search.iter().map(|name| name.parse()).collect::<Result<_, _>>();
+        let search = search.context("cannot use netboot.search")?;
+        Services::new(dns.take(Services::MAX_SERVERS).collect(), search, self.ntp.clone())
+            .context("machines cannot be told of all of it")
     }
 }
 

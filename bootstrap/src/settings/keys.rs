@@ -51,6 +51,8 @@ pub const KEYS: &[Key] = &[
         "\"fd65:7b9c:569:680::b007\"",
     ),
     with_default("addresses.further-mirrors", "registries to mirror besides the usual ones", "[]"),
+    with_default("netboot.search", "domains that machines look for short names in", "[]"),
+    with_default("netboot.ntp", "IPv6 addresses of the clocks that machines are told of", "[]"),
     with_default("image.suite", "Debian's suite", "\"trixie\""),
     without(
         "image.mirror",

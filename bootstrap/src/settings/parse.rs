@@ -8,6 +8,7 @@ use std::time::Duration;
 use ignition::Cni;
 use ipnet::{Ipv4Net, Ipv6Net};
 use mesh::AddressPlan;
+use netboot_server::DomainName;
 use toml::Value;
 
 use super::keys::Key;
@@ -129,6 +130,10 @@ pub(super) fn ssh_key(text: &str) -> Result<String, String> {
         (Some(kind), Some(_)) if is_kind(kind) && !text.contains('\n') => Ok(text.trim().to_owned()),
         _ => Err(format!("`{text}` is no public key as `ssh-keygen` writes it into a .pub file")),
     }
+}
+
+pub(super) fn domain_name(text: &str) -> Result<String, String> {
+    display_error::<DomainName>(text).map(|name| name.to_string())
 }
 
 pub(super) fn suite(text: &str) -> Result<String, String> {

@@ -85,6 +85,24 @@ fn the_resolved_file_gives_the_same_settings() {
 }
 
 #[test]
+fn machines_are_told_of_what_the_site_has() {
+    let settings = from_toml(
+        "[site]\nnameservers = [\"192.0.2.53\", \"2001:db8::53\"]\n\
+         [netboot]\nsearch = [\"mesh.example.\"]\nntp = [\"2001:db8::123\"]\n",
+    )
+    .unwrap();
+    let services = settings.netboot.services(&settings.nameservers).unwrap();
+    let address = |text: &str| vec![text.parse::<Ipv6Addr>().unwrap()];
+    assert_eq!(services.dns(), address("2001:db8::53"));
+    assert_eq!(services.ntp(), address("2001:db8::123"));
+    assert_eq!(services.search()[0].to_string(), "mesh.example");
+    let wrong = from_toml("[netboot]\nsearch = [\"a b\"]\nntp = [\"192.0.2.1\"]\n").unwrap_err();
+    assert_eq!(wrong.0.len(), 2, "{wrong}");
+    let many = from_toml(&format!("[netboot]\nntp = [{}]\n", "\"2001:db8::1\", ".repeat(5))).unwrap_err();
+    assert!(many.to_string().contains("5 clocks, and there is room for 4"), "{many}");
+}
+
+#[test]
 fn other_prefixes_move_every_address() {
     let settings = from_toml("[addresses]\nanycast = \"fd00:1::/64\"\nmachines = \"fd00:2::/64\"\n").unwrap();
     assert!(settings.addresses.anycast.contains(&settings.addresses.apiserver));

@@ -11,7 +11,7 @@
 mod answer;
 
 use std::collections::VecDeque;
-use std::net::Ipv6Addr;
+use std::net::SocketAddrV6;
 use std::time::{Duration, Instant};
 
 use mesh::{Change, Far, Link, LinkId, LinkPrefix, Mac, MachineId};
@@ -19,8 +19,9 @@ use mesh::{Change, Far, Link, LinkId, LinkPrefix, Mac, MachineId};
 use crate::boot::Catalogue;
 use crate::effect::{Answered, Effect, Event, Ignored, Peer, Refusal};
 use crate::rate::Bucket;
+use crate::services::Services;
 use crate::timers::TimerTable;
-use crate::wire::dhcp6::{Kind, Lifetimes, Message, ParseError};
+use crate::wire::dhcp6::{CLIENT_PORT, Kind, Lifetimes, Message, ParseError};
 
 use answer::Composed;
 
@@ -50,8 +51,8 @@ pub struct Config {
     pub server_id: ServerId,
     /// The lifetimes of the lease.
     pub lifetimes: Lifetimes,
-    /// DNS servers for those who ask; none as a rule.
-    pub dns: Vec<Ipv6Addr>,
+    /// Name servers, search domains and clocks for those who ask.
+    pub services: Services,
 }
 
 /// The server of one link.
@@ -135,6 +136,7 @@ impl Server {
             Ok(message) => message,
             Err(ParseError::Walk(error)) => return self.ignore(from, Ignored::Walk(error)),
             Err(ParseError::NotAClients(kind)) => return self.ignore(from, Ignored::NotAClients(kind)),
+            Err(ParseError::Relayed) => return self.ignore(from, Ignored::Relayed),
         };
         if let Err(reason) = self.judge(from, &message) {
             return self.ignore(from, reason);
@@ -210,10 +212,15 @@ impl Server {
     /// Message validation `[RFC 9915 § 16]`.
     fn judge(&self, from: &Peer, message: &Message) -> Result<(), Ignored> {
         use Kind::{Confirm, Decline, InformationRequest, Rebind, Release, Renew, Request, Solicit};
+        // No client was ever told of a unicast address, so what comes to one may come from behind the cable.
+        if !from.destination.is_multicast() {
+            return Err(Ignored::Unicast);
+        }
+        let source = from.address.ip();
+        if source.is_unspecified() || source.is_multicast() || source.is_loopback() {
+            return Err(Ignored::Source);
+        }
         match message.kind {
-            Solicit | Confirm | Rebind | InformationRequest if !from.destination.is_multicast() => {
-                return Err(Ignored::Unicast);
-            }
             Solicit | Confirm | Rebind if message.server_id.is_some() => return Err(Ignored::ServerId),
             InformationRequest if !message.associations.is_empty() => return Err(Ignored::Association),
             Solicit | Confirm | Rebind | InformationRequest | Request | Renew | Decline | Release => {}
@@ -285,15 +292,12 @@ impl Server {
 
 fn effects_of(from: &Peer, message: &Message, composed: Composed) -> [Effect; 2] {
     let Composed { answer, boot, speaks_of_address } = composed;
-    let answered = Answered {
-        to: from.address,
-        mac: from.mac,
-        asked: message.kind.name(),
-        leased: speaks_of_address,
-        boot,
-    };
+    // Clients listen there, wherever they speak from [RFC 9915 § 7.2].
+    let to = SocketAddrV6::new(*from.address.ip(), CLIENT_PORT, 0, from.address.scope_id());
+    let answered =
+        Answered { to, mac: from.mac, asked: message.kind.name(), leased: speaks_of_address, boot };
     let note = Effect::Note(Event::Answered(answered));
-    [note, Effect::Send { to: from.address, bytes: answer.emit() }]
+    [note, Effect::Send { to, bytes: answer.emit() }]
 }
 
 #[cfg(test)]

@@ -138,12 +138,18 @@ pub enum Ignored {
     /// Its options do not add up.
     #[error("its options are malformed: {0}")]
     Walk(#[from] WalkError),
-    /// A server or relay message, which no client sends.
+    /// A server's or relay's message, which no client sends, or one of no known type.
     #[error("message type {0} is not a client's")]
     NotAClients(u8),
-    /// It was sent to a unicast address although its kind must not be.
+    /// It came by way of a relay agent, and there is none on a cable with two ends.
+    #[error("it was relayed, and only who is on the cable is answered")]
+    Relayed,
+    /// It was sent to a unicast address, which no client was told to do.
     #[error("it was sent to a unicast address")]
     Unicast,
+    /// Nobody can be answered there.
+    #[error("its source is no unicast address")]
+    Source,
     /// It does not say which client sent it.
     #[error("it has no client identifier")]
     NoClientId,
@@ -157,9 +163,9 @@ pub enum Ignored {
     #[error("it asks for an address although it may not")]
     Association,
     /// It carries nothing that could be judged.
-    #[error("it names no address to judge")]
+    #[error("it names nothing to judge")]
     NothingToJudge,
-    /// More came than this link is answered for.
-    #[error("too many in a short time")]
-    Rate,
+    /// The router does not advertise itself: no cable carries, or it has stopped.
+    #[error("no router is advertised on this port now")]
+    NotAdvertising,
 }

@@ -16,6 +16,7 @@ pub mod dhcp6;
 pub mod effect;
 pub mod ra;
 pub mod rate;
+pub mod services;
 #[cfg(test)]
 mod testing;
 pub mod tftp;
@@ -25,3 +26,4 @@ pub mod wire;
 pub use arch::{Arch, Firmware};
 pub use boot::{Catalogue, FileName};
 pub use effect::{Effect, Event, Peer};
+pub use services::{DomainName, DomainNameError, Services, ServicesError};

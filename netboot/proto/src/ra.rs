@@ -7,19 +7,20 @@
 //!    +---------------------+---------------------------------------------+
 //! ```
 //!
-//! From any state, [`Advertiser::handle_stop`] sends one last advertisement with a lifetime of zero.
+//! From any state, [`Advertiser::handle_stop`] sends one last advertisement with a lifetime of zero. Solicitations are
+//! answered after a moment: to the station that asks if it has an address, else to all nodes, who are told no more
+//! often than every [`MIN_DELAY_BETWEEN_RAS`].
 
 use std::collections::VecDeque;
-use std::net::SocketAddrV6;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
-use ipnet::Ipv6Net;
 use mesh::{LinkPrefix, Mac};
 use rand_core::RngCore;
-use std::net::Ipv6Addr;
 
 use crate::effect::{Effect, Event, Ignored, Occasion, Peer};
 use crate::rate::Bucket;
+use crate::services::Services;
 use crate::timers::TimerTable;
 use crate::wire::dhcp6::Lifetimes;
 use crate::wire::icmp6::{
@@ -28,11 +29,10 @@ use crate::wire::icmp6::{
 
 /// Of `[RFC 4861 § 10]`, as the others.
 pub const MAX_INITIAL_RTR_ADVERTISEMENTS: u32 = 3;
-/// The first advertisements follow each other at this distance: the RFC allows up to 16 s, and not less than
-/// [`MIN_DELAY_BETWEEN_RAS`]. A port at the other end may take a second or two to listen after its carrier.
-pub const INITIAL_INTERVAL: Duration = Duration::from_secs(3);
-/// No two unsolicited advertisements follow each other faster.
+/// No two advertisements to all nodes follow each other faster.
 pub const MIN_DELAY_BETWEEN_RAS: Duration = Duration::from_secs(3);
+/// No solicitation waits longer for its answer, unless that is one to all nodes.
+pub const MAX_RA_DELAY_TIME: Duration = Duration::from_millis(500);
 /// MaxRtrAdvInterval, at the least that the RFC allows: the routing daemon at the other end finds its neighbour by these
 /// advertisements alone, and behind a bridge it sees no carrier come that would have it look.
 pub const MAX_RTR_ADV_INTERVAL: Duration = Duration::from_secs(4);
@@ -43,9 +43,12 @@ pub const ROUTER_LIFETIME: u16 = 1800;
 /// AdvCurHopLimit.
 pub const CUR_HOP_LIMIT: u8 = 64;
 
-/// How many solicitations are answered at once, and then how often one more.
-const SOLICITED_BURST: u32 = 10;
-const SOLICITED_EVERY: Duration = Duration::from_millis(500);
+/// The least MTU of a link of IPv6 `[RFC 8200 § 5]`; no host believes in a smaller one.
+const MIN_MTU: u32 = 1280;
+/// So many stations are answered one by one at once, and then one more every so often; who comes besides is
+/// answered together with all others.
+const UNICAST_BURST: u32 = 10;
+const UNICAST_EVERY: Duration = Duration::from_millis(500);
 
 /// What is advertised on a link.
 #[derive(Debug, Clone)]
@@ -58,8 +61,8 @@ pub struct Config {
     pub mtu: u32,
     /// How long the prefix is good: as long as a lease.
     pub lifetimes: Lifetimes,
-    /// DNS servers; none as a rule.
-    pub dns: Vec<Ipv6Addr>,
+    /// Name servers and search domains.
+    pub services: Services,
 }
 
 /// The router at the near end of one link.
@@ -69,8 +72,11 @@ pub struct Advertiser<R> {
     rng: R,
     state: State,
     timers: TimerTable<Timer>,
-    solicited: Bucket,
-    last: Option<Instant>,
+    /// Whether a solicitation is what the next advertisement to all nodes answers.
+    solicited: bool,
+    unicasts: Bucket,
+    last_multicast: Option<Instant>,
+    last_unicast: Option<(Ipv6Addr, Instant)>,
     effects: VecDeque<Effect>,
 }
 
@@ -82,11 +88,16 @@ enum State {
     Initial { left: u32 },
     /// As long as it lasts.
     Steady,
+    /// The last word is said.
+    Stopped,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    Unsolicited,
+    /// The next advertisement to all nodes.
+    Multicast,
+    /// The answer to one station's solicitation.
+    Unicast(SocketAddrV6),
 }
 
 // === impl Advertiser ===
@@ -99,8 +110,10 @@ impl<R: RngCore> Advertiser<R> {
             rng,
             state: State::Silent,
             timers: TimerTable::default(),
-            solicited: Bucket::new(SOLICITED_BURST, SOLICITED_EVERY),
-            last: None,
+            solicited: false,
+            unicasts: Bucket::new(UNICAST_BURST, UNICAST_EVERY),
+            last_multicast: None,
+            last_unicast: None,
             effects: VecDeque::new(),
         }
     }
@@ -110,13 +123,18 @@ impl<R: RngCore> Advertiser<R> {
         match (self.state, carrier) {
             (State::Silent, true) => {
                 self.state = State::Initial { left: MAX_INITIAL_RTR_ADVERTISEMENTS };
-                self.advertise_unsolicited(now);
+                // One may have gone out to a client whose datagram was faster than the word of the carrier.
+                let allowed = self.last_multicast.map_or(now, |last| last + MIN_DELAY_BETWEEN_RAS);
+                self.timers.set(Timer::Multicast, allowed.max(now));
+                self.handle_timeout(now);
             }
             (State::Initial { .. } | State::Steady, false) => {
                 self.state = State::Silent;
-                self.timers.stop(Timer::Unsolicited);
+                self.timers.clear();
+                // Who comes next has heard none of these.
+                (self.last_multicast, self.last_unicast, self.solicited) = (None, None, false);
             }
-            (State::Silent, false) | (State::Initial { .. } | State::Steady, true) => {}
+            (State::Silent, false) | (State::Initial { .. } | State::Steady, true) | (State::Stopped, _) => {}
         }
     }
 
@@ -134,38 +152,67 @@ impl<R: RngCore> Advertiser<R> {
         if RouterSolicitation::parse(source, bytes).is_none() {
             return self.ignore(from, Ignored::Malformed);
         }
-        if !self.solicited.take(now) {
-            return self.ignore(from, Ignored::Rate);
+        // As long as the router advertises itself its next word to all nodes has its time.
+        let Some(next) = self.timers.get(Timer::Multicast) else {
+            return self.ignore(from, Ignored::NotAdvertising);
+        };
+        let delay = self.drawn(MAX_RA_DELAY_TIME);
+        if next <= now + delay {
+            self.solicited = true;
+        } else if self.may_have_its_own(source, from.address, now) {
+            let timer = Timer::Unicast(from.address);
+            let at = self.timers.get(timer).map_or(now + delay, |earlier| earlier.min(now + delay));
+            self.timers.set(timer, at);
+        } else {
+            let at = if recent(self.last_multicast, now) {
+                self.last_multicast.unwrap_or(now) + MIN_DELAY_BETWEEN_RAS + delay
+            } else {
+                now + delay
+            };
+            self.timers.set(Timer::Multicast, at.min(next));
+            self.solicited = true;
         }
-        // Deviation: [RFC 4861 § 6.2.6] delays the answer by up to 0.5 s and keeps MIN_DELAY_BETWEEN_RAS between
-        // two multicasts, for the sake of a shared segment. A cable has one listener, and firmware that hears
-        // nothing for 4 s boots later; the bucket bounds what one listener can cause.
-        let to = if source.is_unspecified() { all_nodes() } else { from.address };
-        self.send(to, Occasion::Solicited, now);
     }
 
-    /// A DHCPv6 client is about to be answered. EDK2 looks for the on-link prefix once, when it sets its
-    /// address, so it hears one first unless one has just gone out.
-    pub fn handle_client(&mut self, now: Instant) {
-        let fresh = self.last.is_some_and(|last| now.saturating_duration_since(last) < MIN_DELAY_BETWEEN_RAS);
-        if !fresh {
-            self.send(all_nodes(), Occasion::Client, now);
+    /// A DHCPv6 client is about to be answered. EDK2 looks for the router once, when it sets its address, so it
+    /// hears one first: to all nodes if that may be, else to the client alone, for whom the limit of all nodes' does
+    /// not hold `[RFC 4861 § 6.2.6]`.
+    pub fn handle_client(&mut self, client: SocketAddrV6, now: Instant) {
+        if self.state == State::Stopped {
+            return;
+        }
+        let address = *client.ip();
+        let told = self.last_unicast.filter(|(to, _)| *to == address).map(|(_, at)| at);
+        if !recent(self.last_multicast, now) {
+            self.multicast(Occasion::Client, now);
+        } else if address.is_unicast_link_local() && !recent(told, now) {
+            self.unicast(client, Occasion::Client, now);
         }
     }
 
     /// The router stops: hosts shall not wait for its lifetime to end `[RFC 4861 § 6.2.5]`.
     pub fn handle_stop(&mut self, now: Instant) {
-        if self.state != State::Silent {
-            self.send(all_nodes(), Occasion::Final, now);
+        if !matches!(self.state, State::Silent | State::Stopped) {
+            self.multicast(Occasion::Final, now);
         }
-        self.state = State::Silent;
-        self.timers.stop(Timer::Unsolicited);
+        self.state = State::Stopped;
+        self.timers.clear();
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(Timer::Unsolicited) = self.timers.expire(now) {
-            self.advertise_unsolicited(now);
+        while let Some(timer) = self.timers.expire(now) {
+            match timer {
+                Timer::Unicast(to) => self.unicast(to, Occasion::Solicited, now),
+                Timer::Multicast => {
+                    let occasion = match self.state {
+                        _ if self.solicited => Occasion::Solicited,
+                        State::Initial { .. } => Occasion::Initial,
+                        State::Steady | State::Silent | State::Stopped => Occasion::Periodic,
+                    };
+                    self.multicast(occasion, now);
+                }
+            }
         }
     }
 
@@ -180,49 +227,71 @@ impl<R: RngCore> Advertiser<R> {
         self.timers.next_deadline()
     }
 
-    fn advertise_unsolicited(&mut self, now: Instant) {
-        let (occasion, next) = match self.state {
-            State::Silent => return,
-            State::Initial { left } => {
-                let left = left.saturating_sub(1);
-                self.state = if left == 0 { State::Steady } else { State::Initial { left } };
-                (Occasion::Initial, if left == 0 { self.interval() } else { INITIAL_INTERVAL })
-            }
-            State::Steady => (Occasion::Periodic, self.interval()),
-        };
-        self.timers.set(Timer::Unsolicited, now + next);
-        self.send(all_nodes(), occasion, now);
+    /// Whether a station is answered for itself. An advertisement's source is link-local, and the kernel sees to that
+    /// only for destinations that are `[RFC 4861 § 6.1.2]`.
+    fn may_have_its_own(&mut self, source: Ipv6Addr, from: SocketAddrV6, now: Instant) -> bool {
+        let waits = self.timers.get(Timer::Unicast(from)).is_some();
+        source.is_unicast_link_local() && (waits || self.unicasts.take(now))
     }
 
-    /// Evenly spread between the two bounds, so that routers do not fall into step.
-    fn interval(&mut self) -> Duration {
-        let spread = (MAX_RTR_ADV_INTERVAL - MIN_RTR_ADV_INTERVAL).as_millis();
-        let drawn = u128::from(self.rng.next_u32()) * spread / u128::from(u32::MAX);
-        MIN_RTR_ADV_INTERVAL + Duration::from_millis(u64::try_from(drawn).unwrap_or(u64::MAX))
+    /// Sends to all nodes, and draws when to do so next: every such advertisement counts, whatever its occasion
+    /// `[RFC 4861 § 6.2.4]`.
+    fn multicast(&mut self, occasion: Occasion, now: Instant) {
+        if let State::Initial { left } = self.state {
+            let left = left.saturating_sub(1);
+            self.state = if left == 0 { State::Steady } else { State::Initial { left } };
+        }
+        if self.state != State::Silent {
+            // Between the two bounds, so that routers do not fall into step; stations that wait hear this one.
+            let interval = MIN_RTR_ADV_INTERVAL + self.drawn(MAX_RTR_ADV_INTERVAL - MIN_RTR_ADV_INTERVAL);
+            self.timers.clear();
+            self.timers.set(Timer::Multicast, now + interval);
+        }
+        self.solicited = false;
+        self.last_multicast = Some(now);
+        self.send(SocketAddrV6::new(ALL_NODES, 0, 0, 0), occasion);
     }
 
-    fn send(&mut self, to: SocketAddrV6, occasion: Occasion, now: Instant) {
-        self.last = Some(now);
+    fn unicast(&mut self, to: SocketAddrV6, occasion: Occasion, now: Instant) {
+        self.last_unicast = Some((*to.ip(), now));
+        // A datagram of ICMPv6 has no port.
+        self.send(SocketAddrV6::new(*to.ip(), 0, 0, to.scope_id()), occasion);
+    }
+
+    /// Evenly spread from nothing to `most`.
+    fn drawn(&mut self, most: Duration) -> Duration {
+        let millis = u128::from(self.rng.next_u32()) * most.as_millis() / u128::from(u32::MAX);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)).min(most)
+    }
+
+    fn send(&mut self, to: SocketAddrV6, occasion: Occasion) {
         let bytes = self.advertisement(occasion).emit();
         self.effects.push_back(Effect::Note(Event::Advertised(occasion)));
         self.effects.push_back(Effect::Send { to, bytes });
     }
 
     fn advertisement(&self, occasion: Occasion) -> RouterAdvertisement {
-        let net: Ipv6Net = self.config.prefix.net();
-        let Lifetimes { preferred, valid } = self.config.lifetimes;
-        let dns = (!self.config.dns.is_empty()).then(|| (self.config.dns.clone(), preferred));
+        let Config { prefix, mac, mtu, lifetimes: Lifetimes { preferred, valid }, services } = &self.config;
+        let (preferred, valid) = ((*preferred).min(*valid), *valid);
         RouterAdvertisement {
             cur_hop_limit: CUR_HOP_LIMIT,
             managed: true,
             other: true,
             preference: RouterPreference::Medium,
             router_lifetime: if occasion == Occasion::Final { 0 } else { ROUTER_LIFETIME },
-            source_mac: Some(self.config.mac),
-            mtu: Some(self.config.mtu),
+            source_mac: Some(*mac),
+            mtu: Some(*mtu).filter(|mtu| *mtu >= MIN_MTU),
             // Autonomous on a prefix that is no /64 makes old iPXE give itself the near end's address.
-            prefix: Some(PrefixInformation { net, on_link: true, autonomous: false, valid, preferred }),
-            dns,
+            prefix: Some(PrefixInformation {
+                net: prefix.net(),
+                on_link: true,
+                autonomous: false,
+                valid,
+                preferred,
+            }),
+            dns: services.dns().to_vec(),
+            search: services.search().to_vec(),
+            dns_lifetime: preferred,
         }
     }
 
@@ -231,8 +300,9 @@ impl<R: RngCore> Advertiser<R> {
     }
 }
 
-fn all_nodes() -> SocketAddrV6 {
-    SocketAddrV6::new(ALL_NODES, 0, 0, 0)
+/// Whether something happened so shortly ago that all nodes may not be told again.
+fn recent(at: Option<Instant>, now: Instant) -> bool {
+    at.is_some_and(|at| now.saturating_duration_since(at) < MIN_DELAY_BETWEEN_RAS)
 }
 
 #[cfg(test)]

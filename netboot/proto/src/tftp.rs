@@ -99,6 +99,7 @@ pub struct Transfer {
     window: u16,
     blocks: u64,
     state: State,
+    heard: bool,
     offer: Option<Bytes>,
     clock: RoundTrip,
     timers: TimerTable<Timer>,
@@ -145,6 +146,7 @@ impl Transfer {
             // A file that fills its last block is ended by an empty one.
             blocks: size / u64::from(block) + 1,
             state: State::Offered { retransmits: 0 },
+            heard: false,
             offer: None,
             clock: RoundTrip { fixed: agreed.timeout, smoothed: None, sent_at: None },
             timers: TimerTable::default(),
@@ -164,30 +166,37 @@ impl Transfer {
         let packet = Packet::parse(bytes);
         if (from.ip(), from.port()) != (self.peer.ip(), self.peer.port()) {
             // Somebody else's packet ends that one's transfer, not this one [RFC 1350 § 4].
-            if !matches!(packet, Some(Packet::Error { .. })) {
+            if !matches!(packet, Packet::Error { .. }) {
                 let bytes = error(ErrorCode::UnknownTransfer, "unknown transfer");
                 self.outputs.push_back(Output::Send { to: from, bytes });
             }
             return;
         }
         match (self.state, packet) {
-            (State::Finished, _) | (_, None) => {}
-            (state, Some(Packet::Error { code, message })) => {
+            (State::Finished, _) => {}
+            (state, Packet::Error { code, message }) => {
                 let probe = matches!(state, State::Offered { .. });
                 self.finish(Outcome::Aborted { code, message, probe });
             }
-            (State::Offered { retransmits }, Some(Packet::Ack(0))) => {
+            (State::Offered { retransmits }, Packet::Ack(0)) => {
+                self.heard = true;
                 self.measure(retransmits, now);
                 self.send_window(0, 0, now);
             }
-            (State::Offered { .. }, Some(Packet::Ack(_))) => {}
-            (State::Sending { acked, sent, retransmits }, Some(Packet::Ack(block))) => {
+            (State::Offered { .. }, Packet::Ack(_)) => {}
+            (State::Sending { acked, sent, retransmits }, Packet::Ack(block)) => {
+                self.heard = true;
                 self.handle_ack(acked, sent, retransmits, block, now);
             }
             // The request again: the client has not heard us yet, and the deadline will tell it.
-            (State::Offered { .. } | State::Sending { .. }, Some(Packet::Read(_))) => {}
-            (State::Offered { .. } | State::Sending { .. }, Some(Packet::Write | Packet::Unexpected(_))) => {
-                let bytes = error(ErrorCode::IllegalOperation, "only read requests are served");
+            (State::Offered { .. } | State::Sending { .. }, Packet::Read(_)) => {}
+            // Neither a delay nor a duplicate explains these, so they end the transfer [RFC 1350 § 2].
+            (
+                State::Offered { .. } | State::Sending { .. },
+                Packet::Write | Packet::Unexpected(_) | Packet::Malformed,
+            ) => {
+                let message = "only acknowledgements are expected here";
+                let bytes = error(ErrorCode::IllegalOperation, message);
                 self.outputs.push_back(Output::Send { to: self.peer, bytes });
                 self.finish(Outcome::Aborted { code: 4, message: "illegal operation".into(), probe: false });
             }
@@ -223,6 +232,12 @@ impl Transfer {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.next_deadline()
+    }
+
+    /// Whether the client has answered. Until then its request may come again and means this transfer.
+    #[must_use]
+    pub fn heard(&self) -> bool {
+        self.heard
     }
 
     /// Octets that the client has acknowledged.

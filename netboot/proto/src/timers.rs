@@ -22,6 +22,17 @@ impl<T: Ord + Copy> TimerTable<T> {
         self.deadlines.remove(&timer);
     }
 
+    /// Forgets every deadline.
+    pub fn clear(&mut self) {
+        self.deadlines.clear();
+    }
+
+    /// One deadline, if it is set.
+    #[must_use]
+    pub fn get(&self, timer: T) -> Option<Instant> {
+        self.deadlines.get(&timer).copied()
+    }
+
     /// The earliest deadline.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {

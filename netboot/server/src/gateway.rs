@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh::{Block, Far, Link, LinkId, Mac, MachineId, PortIndex};
+use netboot_proto::Services;
 use netboot_proto::dhcp6::{self, DEFAULT_LIFETIMES, ServerId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -44,8 +45,8 @@ pub struct GatewayConfig {
     pub server_id: ServerId,
     /// Interfaces that are no mesh ports, by name: the way out, a management port.
     pub excluded: Vec<String>,
-    /// DNS servers to tell of; none as a rule.
-    pub dns: Vec<Ipv6Addr>,
+    /// Name servers, search domains and clocks to tell of; none as a rule.
+    pub services: Services,
 }
 
 /// Something that the caller has to act on.
@@ -367,7 +368,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             prefix,
             server_id: self.config.server_id.clone(),
             lifetimes: DEFAULT_LIFETIMES,
-            dns: self.config.dns.clone(),
+            services: self.config.services.clone(),
         };
         let journal = Arc::clone(&self.journal);
         match Port::open(context, journal, server, far, states, self.prober.clone()) {

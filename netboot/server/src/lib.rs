@@ -32,4 +32,4 @@ pub use content::{
 pub use gateway::{Gateway, GatewayConfig, GatewayEvent, GatewayHandle, OpenError, RunError};
 pub use journal::{CommitError, Journal};
 pub use netboot_proto::dhcp6::ServerId;
-pub use netboot_proto::{Arch, FileName};
+pub use netboot_proto::{Arch, DomainName, DomainNameError, FileName, Services, ServicesError};

@@ -95,7 +95,7 @@ impl<C: Content, J: Journal> Port<C, J> {
             mac: context.mac,
             mtu,
             lifetimes: server.lifetimes,
-            dns: server.dns.clone(),
+            services: server.services.clone(),
         };
         let icmp6 = Datagrams::icmp6(device)?;
         let dhcp6 = Datagrams::dhcp6(device)?;
@@ -176,8 +176,8 @@ impl<C: Content, J: Journal> Port<C, J> {
             match effect {
                 Effect::Commit(change) => *committing = Some(self.commit(change)),
                 Effect::Note(event) => {
-                    if matches!(event, Event::Answered(_)) {
-                        self.advertiser.handle_client(Instant::now());
+                    if let Event::Answered(answered) = &event {
+                        self.advertiser.handle_client(answered.to, Instant::now());
                         self.pump_advertiser().await;
                     }
                     self.note(&event);

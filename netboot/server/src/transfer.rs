@@ -26,15 +26,18 @@ const MAX_TRANSFERS: usize = 256;
 pub(crate) struct Transfers<C> {
     context: Arc<LinkContext<C>>,
     limits: Limits,
-    peers: Arc<Mutex<BTreeSet<SocketAddrV6>>>,
+    unanswered: Unanswered,
     tasks: JoinSet<()>,
 }
 
-/// Takes the peer out of the set when its transfer ends, however it ends.
+/// Requests whose transfers run and whose clients were not heard of since.
+type Unanswered = Arc<Mutex<BTreeSet<(SocketAddrV6, Request)>>>;
+
+/// One of them, as long as it is.
 #[derive(Debug)]
 struct Slot {
-    peers: Arc<Mutex<BTreeSet<SocketAddrV6>>>,
-    peer: SocketAddrV6,
+    unanswered: Unanswered,
+    request: (SocketAddrV6, Request),
 }
 
 // === impl Transfers ===
@@ -42,7 +45,7 @@ struct Slot {
 impl<C: Content> Transfers<C> {
     pub(crate) fn new(context: Arc<LinkContext<C>>, mtu: u32) -> Self {
         let limits = Limits::for_mtu(mtu);
-        Self { context, limits, peers: Arc::default(), tasks: JoinSet::new() }
+        Self { context, limits, unanswered: Arc::default(), tasks: JoinSet::new() }
     }
 
     /// The port's MTU changed; transfers that run keep their blocks.
@@ -53,6 +56,8 @@ impl<C: Content> Transfers<C> {
     /// A datagram came to port 69. Gives back what is to be answered at once, to its sender.
     pub(crate) fn open(&mut self, received: Received, datagram: &[u8]) -> Option<Bytes> {
         while self.tasks.try_join_next().is_some() {}
+        // A request to everybody is nobody's [RFC 1123 § 4.2.3.5].
+        let asked = received.to.filter(|to| !to.is_multicast())?;
         let LinkContext { link, device, .. } = &*self.context;
         let (port, peer) = (&device.name, received.from);
         let request = match tftp::open(datagram) {
@@ -71,13 +76,13 @@ impl<C: Content> Transfers<C> {
             tracing::warn!(%link, port, %peer, "TFTP: {MAX_TRANSFERS} transfers on one link");
             return Some(error(ErrorCode::Undefined, "too many transfers"));
         }
-        // The same request again: its transfer runs already and will repeat itself.
-        let slot = Slot::take(&self.peers, peer)?;
-        let asked = received.to.filter(|to| !to.is_multicast())?;
+        // The same request again before the client has heard us: its transfer repeats itself. After that it is a new
+        // one, of a client that began anew: should it only be late, the client refuses what it begins.
+        let slot = Slot::take(&self.unanswered, peer, &request)?;
         let context = Arc::clone(&self.context);
         let limits = self.limits;
         self.tasks.spawn(async move {
-            if let Err(error) = run(&context, &slot, asked, &request, &file, &limits).await {
+            if let Err(error) = run(&context, slot, asked, &file, &limits).await {
                 let LinkContext { link, device, .. } = &*context;
                 tracing::warn!(%link, port = device.name, %peer, %error, "a TFTP transfer failed");
             }
@@ -88,16 +93,17 @@ impl<C: Content> Transfers<C> {
 
 async fn run<C: Content>(
     context: &LinkContext<C>,
-    slot: &Slot,
+    slot: Slot,
     asked: Ipv6Addr,
-    request: &Request,
     file: &ContentFile,
     limits: &Limits,
 ) -> io::Result<()> {
     let socket = Datagrams::transfer(&context.device, asked)?;
     let mut reader = FileReader::open(&file.path, file.size).await?;
     let started = Instant::now();
-    let mut transfer = Transfer::new(slot.peer, request, file.size, limits, started);
+    let peer = slot.request.0;
+    let mut transfer = Transfer::new(peer, &slot.request.1, file.size, limits, started);
+    let mut slot = Some(slot);
     let mut counted = 0;
     let mut buffer = [0; MAX_DATAGRAM];
     loop {
@@ -109,7 +115,7 @@ async fn run<C: Content>(
                         context.board.advance(context.link, Stage::Loading);
                     }
                     let content = reader.read(burst.offset, burst.len).await?;
-                    socket.send_row(slot.peer, &burst.frame(&content), burst.segment()).await?;
+                    socket.send_row(peer, &burst.frame(&content), burst.segment()).await?;
                     let acknowledged = transfer.acknowledged();
                     // The board tells its watchers, so it hears of pieces and not of packets.
                     if acknowledged - counted >= crate::file::CHUNK as u64 || counted == 0 {
@@ -121,7 +127,7 @@ async fn run<C: Content>(
                     if outcome == Outcome::Complete {
                         context.board.count(context.link, file.size - counted);
                     }
-                    report(context, slot.peer, file, &outcome, started);
+                    report(context, peer, file, &outcome, started);
                     return Ok(());
                 }
             }
@@ -131,6 +137,9 @@ async fn run<C: Content>(
             received = socket.receive(&mut buffer) => {
                 let Received { len, from, .. } = received?;
                 transfer.handle_datagram(from, buffer.get(..len).unwrap_or_default(), Instant::now());
+                if transfer.heard() {
+                    drop(slot.take());
+                }
             }
             () = tokio::time::sleep_until(deadline.into()) => transfer.handle_timeout(Instant::now()),
         }
@@ -174,14 +183,18 @@ pub(crate) fn boot_file<C: Content>(content: &C, name: &str) -> Option<ContentFi
 // === impl Slot ===
 
 impl Slot {
-    fn take(peers: &Arc<Mutex<BTreeSet<SocketAddrV6>>>, peer: SocketAddrV6) -> Option<Self> {
-        let new = peers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
-        new.then(|| Self { peers: Arc::clone(peers), peer })
+    fn take(unanswered: &Unanswered, peer: SocketAddrV6, request: &Request) -> Option<Self> {
+        let request = (peer, request.clone());
+        let new = unanswered.lock().unwrap_or_else(PoisonError::into_inner).insert(request.clone());
+        new.then(|| Self { unanswered: Arc::clone(unanswered), request })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.peer);
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.request);
     }
 }
+
+#[cfg(test)]
+mod tests;

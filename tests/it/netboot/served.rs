@@ -11,7 +11,7 @@ use mesh::allocate::attach;
 use mesh::{AddressPlan, Block, Change, Mac, Machine, MachineId, MemoryStore, Port, PortIndex, Role, Store};
 use netboot_server::{
     Arch, Bytes, CommitError, Content, ContentFile, FileName, Gateway, GatewayConfig, IgnitionRefusal,
-    IgnitionRequest, Journal, RefusalStatus, ServerId, Sha256,
+    IgnitionRequest, Journal, RefusalStatus, ServerId, Services, Sha256,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -62,7 +62,7 @@ async fn run(folder: &Path) -> Result<()> {
         boot: BOOT.parse()?,
         server_id: ServerId::of_machine(machine),
         excluded: Vec::new(),
-        dns: Vec::new(),
+        services: Services::new(vec!["2001:db8::53".parse()?], vec!["mesh.example".parse()?], Vec::new())?,
     };
     let files = Arc::new(Folder { path: folder.to_owned() });
     let journal = Arc::new(Lines { path: folder.to_owned(), store });

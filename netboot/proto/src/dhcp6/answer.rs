@@ -1,7 +1,5 @@
 //! What each message is answered: a function of the link and the message, with no memory.
 
-use std::net::Ipv6Addr;
-
 use dhcproto::v6::Status;
 
 use super::Config;
@@ -12,14 +10,16 @@ use crate::wire::dhcp6::{
 };
 use crate::wire::walk::code;
 
-/// More identity associations than any client has; the rest of them is not answered.
-const MAX_ASSOCIATIONS: usize = 8;
+/// Foreign addresses that one association is told to forget at a time; of more it hears when it asks again.
+const MAX_FORGOTTEN: usize = 8;
 /// Taken at once instead of waiting for other servers `[RFC 9915 § 18.2.1]`.
 const PREFERENCE: u8 = 255;
 /// The longest wait between two Solicits, and the shortest that may be asked for `[RFC 9915 § 21.24]`: a machine
 /// shall not sleep for an hour because its neighbour was not ready.
 const SOL_MAX_RT: u32 = 60;
-/// When to ask for information again `[RFC 9915 § 21.23]`.
+/// The same between two Information-requests `[RFC 9915 § 21.25]`.
+const INF_MAX_RT: u32 = 60;
+/// When to ask for information again; no less than 600 s `[RFC 9915 § 21.23]`.
 const INFORMATION_REFRESH_TIME: u32 = 3600;
 
 /// An answer and what it says.
@@ -54,34 +54,21 @@ pub(super) fn compose(
         answer.client_id(duid);
     }
     answer.server_id(config.server_id.as_bytes());
-
-    let far = config.prefix.far();
-    let speaks_of_address = match message.kind {
-        Kind::Solicit => {
-            if message.rapid_commit {
-                answer.rapid_commit();
-            } else {
-                answer.preference(PREFERENCE);
-            }
-            add(&mut answer, offer(config, &message.associations))
-        }
-        Kind::Request => add(&mut answer, grant(config, &message.associations)),
-        Kind::Renew | Kind::Rebind => add(&mut answer, extend(config, &message.associations)),
-        Kind::Confirm => confirm(config, message, &mut answer)?,
+    if message.kind == Kind::Solicit {
+        if message.rapid_commit { answer.rapid_commit() } else { answer.preference(PREFERENCE) }
+    }
+    let (granted, right) = match message.kind {
+        // A Reply to a Solicit is made as one to a Request [RFC 9915 § 18.3.1].
+        Kind::Solicit if !message.rapid_commit => (offer(config, &message.associations), false),
+        Kind::Solicit | Kind::Request => (grant(config, &message.associations), false),
+        Kind::Rebind if message.associations.is_empty() => return Err(Ignored::NothingToJudge),
+        Kind::Renew | Kind::Rebind => (extend(config, &message.associations), false),
+        Kind::Confirm => (Vec::new(), confirm(config, message, &mut answer)?),
         Kind::Release | Kind::Decline => {
             answer.status(Status::Success, "the lease is the link's");
-            for association in message.associations.iter().take(MAX_ASSOCIATIONS) {
-                if !association.addresses.contains(&far) {
-                    answer.association(&refused(
-                        association,
-                        Status::NoBinding,
-                        "not an address of this link",
-                    ));
-                }
-            }
-            false
+            (unbound(config, &message.associations), false)
         }
-        Kind::InformationRequest => false,
+        Kind::InformationRequest => (Vec::new(), false),
     };
     let boot = match message.kind {
         Kind::Confirm | Kind::Release | Kind::Decline => Decision::NotAsked,
@@ -89,6 +76,9 @@ pub(super) fn compose(
             add_options(config, catalogue, message, &mut answer)
         }
     };
+    // Last: they take what room is left.
+    answer.associations(&granted);
+    let speaks_of_address = right || granted.iter().any(Granted::leases);
     Ok(Composed { answer, boot, speaks_of_address })
 }
 
@@ -108,16 +98,6 @@ fn confirm(config: &Config, message: &Message, answer: &mut Answer) -> Result<bo
     Ok(right)
 }
 
-/// Adds associations to an answer; whether one of them got the address.
-fn add(answer: &mut Answer, granted: Vec<Granted>) -> bool {
-    let mut leased = false;
-    for association in &granted {
-        leased |= association.addresses.iter().any(|(_, lifetimes)| lifetimes.valid > 0);
-        answer.association(association);
-    }
-    leased
-}
-
 /// Solicit: the address for one association, a status for the others.
 fn offer(config: &Config, associations: &[Association]) -> Vec<Granted> {
     each(config, associations, |_, _| None)
@@ -131,27 +111,25 @@ fn grant(config: &Config, associations: &[Association]) -> Vec<Granted> {
     })
 }
 
-/// Renew and Rebind: the address again, and a lifetime of zero for any other `[RFC 9915 § 18.3.4]`.
+/// Renew and Rebind: the address again, or for the first time, and a lifetime of zero for any other
+/// `[RFC 9915 § 18.3.4, § 18.3.5]`.
 fn extend(config: &Config, associations: &[Association]) -> Vec<Granted> {
     let far = config.prefix.far();
     let mut granted = each(config, associations, |_, _| None);
     for (association, granted) in associations.iter().zip(&mut granted) {
-        match association.kind {
-            AssociationKind::Addresses => {
-                let gone = Lifetimes { preferred: 0, valid: 0 };
-                let others = association.addresses.iter().filter(|address| **address != far);
-                let others: Vec<(Ipv6Addr, Lifetimes)> = others.map(|address| (*address, gone)).collect();
-                granted.addresses.extend(others);
-                if granted.status.is_some() {
-                    granted.status = Some((Status::NoBinding, "another association has the address"));
-                }
-            }
-            AssociationKind::Temporary | AssociationKind::Prefixes => {
-                granted.status = Some((Status::NoBinding, "none is given here"));
-            }
+        if association.kind == AssociationKind::Addresses {
+            let others = association.addresses.iter().filter(|address| **address != far);
+            granted.addresses.extend(others.take(MAX_FORGOTTEN).map(|address| (*address, Lifetimes::OVER)));
         }
     }
     granted
+}
+
+/// Release and Decline: the associations that have nothing of this link's `[RFC 9915 § 18.3.7, § 18.3.8]`.
+fn unbound(config: &Config, associations: &[Association]) -> Vec<Granted> {
+    let far = config.prefix.far();
+    let unbound = associations.iter().filter(|association| !association.addresses.contains(&far));
+    unbound.map(|one| refused(one, Status::NoBinding, "not an address of this link")).collect()
 }
 
 /// Answers each association: `judge` may refuse one; of the rest the one that names the address has it, else
@@ -162,14 +140,12 @@ fn each(
     judge: impl Fn(&Config, &Association) -> Option<Granted>,
 ) -> Vec<Granted> {
     let far = config.prefix.far();
-    let taken = || associations.iter().take(MAX_ASSOCIATIONS);
     let eligible = |association: &Association| {
         association.kind == AssociationKind::Addresses && judge(config, association).is_none()
     };
-    let winner = taken()
-        .position(|association| eligible(association) && association.addresses.contains(&far))
-        .or_else(|| taken().position(eligible));
-    let answers = taken().enumerate().map(|(at, association)| match association.kind {
+    let holds = |association: &Association| eligible(association) && association.addresses.contains(&far);
+    let winner = associations.iter().position(holds).or_else(|| associations.iter().position(eligible));
+    let answers = associations.iter().enumerate().map(|(at, association)| match association.kind {
         AssociationKind::Prefixes => {
             refused(association, Status::NoPrefixAvail, "no prefixes are given here")
         }
@@ -199,13 +175,29 @@ fn refused(association: &Association, status: Status, text: &'static str) -> Gra
 
 /// Adds the options that the client asked for and that there are.
 ///
-/// Never option 12, which EDK2 obeys, nor 60, which it reads in a way of its own.
+/// Never option 12, which is obsolete and which EDK2 obeys, nor 60, which it reads in a way of its own.
 fn add_options(config: &Config, catalogue: &Catalogue, message: &Message, answer: &mut Answer) -> Decision {
-    if message.wants(code::DNS_SERVERS) && !config.dns.is_empty() {
-        answer.dns_servers(&config.dns);
+    let services = &config.services;
+    if message.wants(code::DNS_SERVERS) && !services.dns().is_empty() {
+        answer.servers(code::DNS_SERVERS, services.dns());
+    }
+    if message.wants(code::DOMAIN_LIST) && !services.search().is_empty() {
+        answer.search(services.search());
+    }
+    // An NTP server answers clients of SNTP as well.
+    if message.wants(code::SNTP_SERVERS) && !services.ntp().is_empty() {
+        answer.servers(code::SNTP_SERVERS, services.ntp());
+    }
+    if message.wants(code::NTP_SERVER) {
+        for server in services.ntp() {
+            answer.ntp_server(*server);
+        }
     }
     if message.wants(code::SOL_MAX_RT) {
         answer.seconds(code::SOL_MAX_RT, SOL_MAX_RT);
+    }
+    if message.wants(code::INF_MAX_RT) {
+        answer.seconds(code::INF_MAX_RT, INF_MAX_RT);
     }
     if message.kind == Kind::InformationRequest && message.wants(code::INFORMATION_REFRESH_TIME) {
         answer.seconds(code::INFORMATION_REFRESH_TIME, INFORMATION_REFRESH_TIME);

@@ -1,15 +1,17 @@
-use std::collections::BTreeSet;
-
-use proptest::prelude::*;
+use std::net::Ipv6Addr;
 
 use super::*;
 use crate::boot::FileName;
 use crate::testing::{epoch, link, prefix};
 use crate::wire::walk::{self, code};
 
+mod clauses;
 mod messages;
+mod model;
+mod options;
+mod validation;
 
-use messages::{Ask, Heard, client, hear};
+use messages::{Ask, Heard, association, class, client, hear};
 
 fn config() -> Config {
     Config {
@@ -17,7 +19,7 @@ fn config() -> Config {
         prefix: prefix(),
         server_id: ServerId::of_machine(link().near),
         lifetimes: DEFAULT_LIFETIMES,
-        dns: Vec::new(),
+        services: Services::default(),
     }
 }
 
@@ -87,14 +89,6 @@ fn a_firmware_by_http_gets_all_it_wants() {
     );
     assert_eq!(heard.option(12), None);
     assert_eq!(heard.option(60), None);
-}
-
-#[test]
-fn what_was_not_asked_for_is_not_sent() {
-    let bare = Ask { requested: vec![], architecture: Some(7), ..Ask::new(1) };
-    let heard = ask(&mut server(), &client(1), &bare).remove(0);
-    let codes: Vec<u16> = heard.options.iter().map(|(code, _)| *code).collect();
-    assert_eq!(codes, [code::CLIENTID, code::SERVERID, code::IA_NA, code::PREFERENCE]);
 }
 
 #[test]
@@ -204,95 +198,8 @@ fn a_crowd_on_a_link_does_not_flood_the_ledger() {
     assert_eq!(drain(&mut server), [Effect::Note(refused)]);
 }
 
-#[test]
-fn messages_that_break_the_rules_are_dropped() {
-    let other = Some(vec![0, 4, 1]);
-    let mine = Some(server_id());
-    let good = |kind| Ask { kind, ..Ask::new(1) };
-    let cases = [
-        (Ask { server_id: mine.clone(), ..good(1) }, Ignored::ServerId),
-        (Ask { server_id: mine.clone(), ..good(4) }, Ignored::ServerId),
-        (Ask { server_id: mine.clone(), ..good(6) }, Ignored::ServerId),
-        (Ask { client_id: vec![], ..good(1) }, Ignored::NoClientId),
-        (good(3), Ignored::OtherServer),
-        (Ask { server_id: other.clone(), ..good(3) }, Ignored::OtherServer),
-        (Ask { server_id: other.clone(), ..good(5) }, Ignored::OtherServer),
-        (good(8), Ignored::OtherServer),
-        (good(9), Ignored::OtherServer),
-        (Ask { server_id: other, iaids: vec![], ..good(11) }, Ignored::OtherServer),
-        (good(11), Ignored::Association),
-        (good(4), Ignored::NothingToJudge),
-        (good(2), Ignored::NotAClients(2)),
-        (good(7), Ignored::NotAClients(7)),
-        (good(10), Ignored::NotAClients(10)),
-        (good(12), Ignored::NotAClients(12)),
-        (good(99), Ignored::NotAClients(99)),
-    ];
-    for (ask, reason) in cases {
-        let mut server = known();
-        server.handle_datagram(&client(1), &ask.bytes(), epoch());
-        let note = Event::Ignored { from: client(1).address, reason };
-        assert_eq!(drain(&mut server), [Effect::Note(note)], "{ask:?}");
-    }
-    let unicast = Peer { destination: prefix().near(), ..client(1) };
-    for kind in [1, 4, 6, 11] {
-        let mut server = known();
-        server.handle_datagram(&unicast, &good(kind).bytes(), epoch());
-        let note = Event::Ignored { from: client(1).address, reason: Ignored::Unicast };
-        assert_eq!(drain(&mut server), [Effect::Note(note)]);
-    }
-}
-
-#[test]
-fn each_message_has_the_answer_of_its_section() {
-    let far = prefix().far();
-    let foreign = "2001:db8:9::9".parse().unwrap();
-    let mine = Some(server_id());
-    let say = |ask: Ask| ask_known(&ask);
-    // 18.3.1: Rapid Commit.
-    let heard = say(Ask { rapid: true, ..Ask::new(1) });
-    assert_eq!((heard.kind, heard.option(code::RAPID_COMMIT)), (7, Some(vec![])));
-    assert_eq!(heard.option(code::PREFERENCE), None);
-    // 18.3.2: Request with an address of another link.
-    let request = Ask { kind: 3, server_id: mine.clone(), ..Ask::new(1) };
-    let heard = say(Ask { addresses: vec![foreign], ..request.clone() });
-    assert_eq!((heard.addresses(), heard.association_status(0)), (vec![], Some(4)));
-    // 18.3.3: Confirm.
-    let confirm = Ask { kind: 4, ..Ask::new(1) };
-    assert_eq!(say(Ask { addresses: vec![far], ..confirm.clone() }).status(), Some(0));
-    assert_eq!(say(Ask { addresses: vec![far, foreign], ..confirm }).status(), Some(4));
-    // 18.3.4 and 18.3.5: Renew and Rebind.
-    for (kind, server_id) in [(5, mine.clone()), (6, None)] {
-        let renew = Ask { kind, server_id, addresses: vec![foreign, far], ..Ask::new(1) };
-        assert_eq!(say(renew).addresses(), [(1, far, 7200), (1, foreign, 0)]);
-    }
-    // 18.3.6: Information-request, also without a client identifier.
-    let information =
-        Ask { kind: 11, iaids: vec![], client_id: vec![], requested: vec![32, 82], ..Ask::new(1) };
-    let heard = say(information);
-    let codes: Vec<u16> = heard.options.iter().map(|(code, _)| *code).collect();
-    assert_eq!(codes, [code::SERVERID, 32, 82]);
-    // 18.3.7 and 18.3.8: Release and Decline.
-    for kind in [8, 9] {
-        let giving_back = Ask { kind, server_id: mine.clone(), addresses: vec![far], ..Ask::new(1) };
-        let heard = say(giving_back.clone());
-        assert_eq!((heard.status(), heard.association_status(0)), (Some(0), None));
-        let heard = say(Ask { addresses: vec![foreign], ..giving_back });
-        assert_eq!((heard.status(), heard.association_status(0)), (Some(0), Some(3)));
-    }
-}
-
 fn ask_known(question: &Ask) -> Heard {
     ask(&mut known(), &client(1), question).remove(0)
-}
-
-#[test]
-fn one_association_of_several_has_the_address_and_the_others_are_told() {
-    let heard = ask_known(&Ask { iaids: vec![5, 6], prefixes: true, temporary: true, ..Ask::new(1) });
-    assert_eq!(heard.addresses(), [(5, prefix().far(), 7200)]);
-    assert_eq!(heard.association_status(1), Some(2));
-    assert_eq!(heard.nested_status(code::IA_TA), Some(2));
-    assert_eq!(heard.nested_status(code::IA_PD), Some(6));
 }
 
 #[test]
@@ -304,98 +211,4 @@ fn a_decline_and_a_release_are_reported() {
     assert!(drain(&mut server).contains(&Effect::Note(Event::Released { from })));
     server.handle_datagram(&client(1), &Ask { kind: 9, ..release }.bytes(), epoch());
     assert!(drain(&mut server).contains(&Effect::Note(Event::Declined { from })));
-}
-
-/// What can happen to a server in the model.
-#[derive(Debug, Clone)]
-enum Step {
-    Ask { station: u8, kind: u8, rapid: bool },
-    Committed,
-    Failed,
-    Wait { seconds: u64 },
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => (0_u8..3, prop_oneof![Just(1_u8), Just(3), Just(4), Just(5), Just(6), Just(8)], any::<bool>())
-            .prop_map(|(station, kind, rapid)| Step::Ask { station, kind, rapid }),
-        2 => Just(Step::Committed),
-        1 => Just(Step::Failed),
-        1 => (0_u64..30).prop_map(|seconds| Step::Wait { seconds }),
-    ];
-    proptest::collection::vec(step, 0..60)
-}
-
-proptest! {
-    /// The rule of the house: no packet gives the address to a station that the ledger has not got.
-    #[test]
-    fn no_address_is_spoken_before_it_is_written(steps in steps()) {
-        let mut server = server();
-        let mut now = epoch();
-        let mut written = BTreeSet::new();
-        let mut open: Option<Change> = None;
-        for step in steps {
-            match step {
-                Step::Ask { station, kind, rapid } => {
-                    let server_id = matches!(kind, 3 | 5 | 8).then(server_id);
-                    let ask = Ask { kind, rapid, server_id, addresses: vec![prefix().far()], ..Ask::new(1) };
-                    server.handle_datagram(&client(station), &ask.bytes(), now);
-                }
-                Step::Committed => if let Some(change) = open.take() {
-                    if let Change::Attach(link) = &change {
-                        written.clear();
-                        written.insert(link.far.mac);
-                    }
-                    server.handle_committed(&change);
-                },
-                Step::Failed => if let Some(change) = open.take() {
-                    server.handle_commit_failed(&change, "away".to_owned());
-                },
-                Step::Wait { seconds } => {
-                    now += Duration::from_secs(seconds);
-                    server.handle_timeout(now);
-                }
-            }
-            let mut leased_to = None;
-            while let Some(effect) = server.poll_effect() {
-                match effect {
-                    Effect::Commit(change) => {
-                        prop_assert!(open.is_none(), "one change at a time");
-                        open = Some(change);
-                    }
-                    Effect::Note(Event::Answered(answered)) => {
-                        leased_to = answered.leased.then_some(answered.mac).flatten();
-                    }
-                    Effect::Send { bytes, .. } => {
-                        let speaks = hear(&bytes).addresses().iter().any(|(_, _, valid)| *valid > 0);
-                        if speaks {
-                            prop_assert!(leased_to.is_some_and(|mac| written.contains(&mac)));
-                        }
-                    }
-                    Effect::Note(_) => {}
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn octets_never_panic_and_every_answer_adds_up(
-        kind in 0_u8..14,
-        options in proptest::collection::vec((0_u16..90, proptest::collection::vec(any::<u8>(), 0..40)), 0..10),
-    ) {
-        let mut bytes = vec![kind, 1, 2, 3];
-        bytes.extend([0, 1, 0, 3, 1, 2, 3]);
-        for (code, body) in options {
-            bytes.extend(code.to_be_bytes());
-            bytes.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
-            bytes.extend(body);
-        }
-        let mut server = known();
-        server.handle_datagram(&client(1), &bytes, epoch());
-        for effect in drain(&mut server) {
-            if let Effect::Send { bytes, .. } = effect {
-                prop_assert!(walk::walk(&bytes).is_ok());
-            }
-        }
-    }
 }

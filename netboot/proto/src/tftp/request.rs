@@ -6,8 +6,11 @@ use bytes::Bytes;
 
 use crate::wire::tftp::{ErrorCode, Packet, ReadRequest, error};
 
-/// The smallest block that may be agreed on `[RFC 2348]`.
-const MIN_BLOCK: u64 = 8;
+/// The smallest and the largest block that may be agreed on `[RFC 2348]`.
+const MIN_BLOCK: u16 = 8;
+const MAX_BLOCK: u16 = 65464;
+/// Every link of IPv6 has as much `[RFC 8200 § 5]`.
+const MIN_MTU: u32 = 1280;
 /// IPv6, UDP and TFTP headers.
 const HEADERS: u32 = 40 + 8 + 4;
 /// The longest path that is looked at.
@@ -34,12 +37,12 @@ pub enum Opening {
         /// Why.
         reason: &'static str,
     },
-    /// Nothing: it is no request.
+    /// Nothing: it is an ERROR, and nobody is told of it.
     Ignore,
 }
 
 /// A read request that may be served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
     /// The file, without a slash in front.
     pub path: String,
@@ -58,16 +61,14 @@ pub(super) struct Agreed {
 // === impl Limits ===
 
 impl Limits {
-    /// Leaves room for a tunnel's header in an Ethernet frame.
-    pub const DEFAULT_BLOCK: u16 = 1428;
     /// Sent without an acknowledgement, so also what a lost packet costs.
     pub const DEFAULT_WINDOW: u16 = 64;
 
-    /// The limits on a link of this MTU: no packet is cut.
+    /// The limits on a link of this MTU: the largest block whose packet is not cut.
     #[must_use]
     pub fn for_mtu(mtu: u32) -> Self {
-        let fits = u16::try_from(mtu.max(1280).saturating_sub(HEADERS)).unwrap_or(u16::MAX);
-        Self { block: fits.min(Self::DEFAULT_BLOCK), window: Self::DEFAULT_WINDOW }
+        let fits = u16::try_from(mtu.max(MIN_MTU) - HEADERS).unwrap_or(MAX_BLOCK);
+        Self { block: fits.min(MAX_BLOCK), window: Self::DEFAULT_WINDOW }
     }
 }
 
@@ -76,16 +77,18 @@ impl Limits {
 pub fn open(bytes: &[u8]) -> Opening {
     let refuse = |code, reason| Opening::Refuse { bytes: error(code, reason), reason };
     match Packet::parse(bytes) {
-        Some(Packet::Read(ReadRequest { mode, .. })) if mode != "octet" => {
+        Packet::Read(ReadRequest { mode, .. }) if mode != "octet" => {
             refuse(ErrorCode::IllegalOperation, "only mode octet is served")
         }
-        Some(Packet::Read(request)) => match normalise(&request.file) {
+        Packet::Read(request) => match normalise(&request.file) {
             Some(path) => Opening::Serve(Request { path, options: request.options }),
             None => refuse(ErrorCode::AccessViolation, "not a path of a boot file"),
         },
-        Some(Packet::Write) => refuse(ErrorCode::AccessViolation, "nothing can be written here"),
-        // An ERROR is never answered, and the rest belongs to no transfer.
-        Some(Packet::Error { .. } | Packet::Ack(_) | Packet::Unexpected(_)) | None => Opening::Ignore,
+        Packet::Write => refuse(ErrorCode::AccessViolation, "nothing can be written here"),
+        Packet::Ack(_) | Packet::Unexpected(_) => refuse(ErrorCode::UnknownTransfer, "unknown transfer"),
+        Packet::Malformed => refuse(ErrorCode::IllegalOperation, "not a request of TFTP"),
+        // An ERROR is never answered.
+        Packet::Error { .. } => Opening::Ignore,
     }
 }
 
@@ -108,9 +111,11 @@ impl Request {
     pub(super) fn negotiate(&self, limits: &Limits, size: u64) -> Agreed {
         let mut agreed = Agreed::default();
         for (name, value) in &self.options {
-            let Ok(value) = value.parse::<u64>() else { continue };
+            // Digits and nothing else: `parse` takes a sign as well.
+            let digits = value.bytes().all(|octet| octet.is_ascii_digit());
+            let Some(value) = value.parse::<u64>().ok().filter(|_| digits) else { continue };
             match name.as_str() {
-                "blksize" if (MIN_BLOCK..=65464).contains(&value) => {
+                "blksize" if (MIN_BLOCK.into()..=MAX_BLOCK.into()).contains(&value) => {
                     let block = u16::try_from(value).unwrap_or(u16::MAX).min(limits.block);
                     agreed.block = Some(block);
                     agreed.options.push(("blksize", u64::from(block)));

@@ -1,7 +1,8 @@
-use proptest::prelude::*;
-
 use super::*;
 use crate::testing::epoch;
+
+mod model;
+mod opening;
 
 const LIMITS: Limits = Limits { block: 1428, window: 64 };
 
@@ -57,19 +58,6 @@ fn a_firmwares_size_probe_ends_at_once() {
 }
 
 #[test]
-fn options_are_capped_and_nonsense_is_passed_over() {
-    let mut capped = transfer("blksize 65464 windowsize 65535 timeout 3 ", 1);
-    assert_eq!(oacked(&mut capped), "blksize 1428 windowsize 64 timeout 3 ");
-    for nonsense in ["blksize 7 ", "blksize 70000 ", "windowsize 0 ", "timeout 0 ", "timeout 256 ", "x 1 "] {
-        let mut transfer = transfer(nonsense, 1);
-        assert_eq!(burst(&mut transfer).block, 512, "{nonsense}");
-    }
-    assert_eq!(Limits::for_mtu(1500).block, 1428);
-    assert_eq!(Limits::for_mtu(1280).block, 1228);
-    assert_eq!(Limits::for_mtu(9000).block, 1428);
-}
-
-#[test]
 fn windows_follow_acknowledgements() {
     let mut transfer = transfer("blksize 1000 windowsize 4 ", 9500);
     outputs(&mut transfer);
@@ -103,6 +91,149 @@ fn duplicates_and_strangers_acknowledgements_send_no_data() {
     assert_eq!(outputs(&mut transfer), [], "an ERROR is not answered");
     transfer.handle_datagram(peer(), &ack(2), epoch());
     assert_eq!(burst(&mut transfer).first, 3);
+}
+
+#[test]
+fn a_stranger_is_told_and_the_transfer_goes_on() {
+    let mut transfer = transfer("blksize 1000 ", 5000);
+    outputs(&mut transfer);
+    let address: std::net::Ipv6Addr = "fe80::9".parse().unwrap();
+    let strangers =
+        [SocketAddrV6::new(address, 2001, 0, 3), SocketAddrV6::new("fe80::8".parse().unwrap(), 2000, 0, 3)];
+    for stranger in strangers {
+        for bytes in [&ack(0)[..], b"\0\x01x\0octet\0", b"\0\x03\0\x01data", b"\0\x09", b""] {
+            let deadline = transfer.next_deadline();
+            transfer.handle_datagram(stranger, bytes, epoch());
+            let bytes = error(ErrorCode::UnknownTransfer, "unknown transfer");
+            assert_eq!(outputs(&mut transfer), [Output::Send { to: stranger, bytes }]);
+            assert_eq!(transfer.next_deadline(), deadline);
+        }
+        transfer.handle_datagram(stranger, b"\0\x05\0\0\0", epoch());
+        assert_eq!(outputs(&mut transfer), [], "an ERROR is not answered");
+    }
+    assert!(!transfer.heard());
+    transfer.handle_datagram(peer(), &ack(0), epoch());
+    assert_eq!(burst(&mut transfer).first, 1);
+    assert!(transfer.heard());
+}
+
+#[test]
+fn a_clients_error_ends_the_transfer_at_once() {
+    for acked in [None, Some(0), Some(1)] {
+        let mut transfer = transfer("blksize 1000 ", 5000);
+        for block in 0..=acked.unwrap_or(0) {
+            acked.iter().for_each(|_| transfer.handle_datagram(peer(), &ack(block), epoch()));
+        }
+        outputs(&mut transfer);
+        transfer.handle_datagram(peer(), b"\0\x05\0\x03Disk full\0", epoch());
+        let probe = acked.is_none();
+        let aborted = Outcome::Aborted { code: 3, message: "Disk full".to_owned(), probe };
+        assert_eq!(outputs(&mut transfer), [Output::Finished(aborted)]);
+        transfer.handle_datagram(peer(), &ack(2), epoch());
+        assert_eq!((outputs(&mut transfer), transfer.next_deadline()), (vec![], None));
+    }
+}
+
+#[test]
+fn what_no_delay_explains_ends_the_transfer() {
+    for bytes in [&b"\0\x02x\0octet\0"[..], b"\0\x03\0\x01data", b"\0\x06tsize\x000\0", b"\0\x09", b"\0\x04"]
+    {
+        let mut transfer = transfer("", 5000);
+        outputs(&mut transfer);
+        transfer.handle_datagram(peer(), bytes, epoch());
+        match outputs(&mut transfer).as_slice() {
+            [
+                Output::Send { to, bytes },
+                Output::Finished(Outcome::Aborted { code: 4, probe: false, .. }),
+            ] => {
+                assert_eq!((*to, &bytes[..4]), (peer(), &[0, 5, 0, 4][..]));
+            }
+            other => panic!("{bytes:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_request_that_comes_again_sends_nothing() {
+    for options in ["", "tsize 0 "] {
+        let mut transfer = transfer(options, 5000);
+        outputs(&mut transfer);
+        let again = b"\0\x01/node.efi\0octet\0";
+        transfer.handle_datagram(peer(), again, epoch());
+        assert_eq!(outputs(&mut transfer), []);
+        assert!(!transfer.heard() && transfer.next_deadline().is_some());
+    }
+}
+
+#[test]
+fn options_are_offered_again_until_they_are_acknowledged() {
+    let mut transfer = transfer("tsize 0 ", 5000);
+    let offer = outputs(&mut transfer);
+    assert_eq!(transfer.next_deadline(), Some(epoch_of(&transfer) + INITIAL_RTO));
+    let deadline = transfer.next_deadline().unwrap();
+    transfer.handle_timeout(deadline);
+    assert_eq!(outputs(&mut transfer), offer);
+    // Of block 0 alone: data has not been sent.
+    transfer.handle_datagram(peer(), &ack(1), deadline);
+    assert_eq!(outputs(&mut transfer), []);
+    transfer.handle_datagram(peer(), &ack(0), deadline);
+    assert_eq!(burst(&mut transfer).first, 1);
+    transfer.handle_datagram(peer(), &ack(0), deadline);
+    assert_eq!(outputs(&mut transfer), [], "a duplicate");
+}
+
+fn epoch_of(transfer: &Transfer) -> Instant {
+    transfer.clock.sent_at.unwrap()
+}
+
+#[test]
+fn the_wait_follows_the_round_trip_and_doubles() {
+    let mut transfer = transfer("", 512 * 100);
+    outputs(&mut transfer);
+    let mut now = epoch_of(&transfer);
+    for block in 1..=20 {
+        now += Duration::from_millis(300);
+        transfer.handle_datagram(peer(), &ack(block), now);
+    }
+    let wait = transfer.next_deadline().unwrap() - now;
+    assert!((Duration::from_millis(300)..Duration::from_millis(400)).contains(&wait), "{wait:?}");
+    let deadline = transfer.next_deadline().unwrap();
+    transfer.handle_timeout(deadline);
+    assert_eq!(transfer.next_deadline().unwrap() - deadline, wait * 2);
+    // What was sent twice says nothing of the round trip.
+    transfer.handle_datagram(peer(), &ack(21), deadline + Duration::from_millis(1));
+    let after = transfer.next_deadline().unwrap() - (deadline + Duration::from_millis(1));
+    assert_eq!(after, wait);
+}
+
+#[test]
+fn an_empty_file_is_one_empty_block() {
+    let mut transfer = transfer("", 0);
+    assert_eq!(burst(&mut transfer), Burst { first: 1, offset: 0, len: 0, block: 512, blocks: 1 });
+    transfer.handle_datagram(peer(), &ack(1), epoch());
+    assert_eq!(outputs(&mut transfer), [Output::Finished(Outcome::Complete)]);
+}
+
+#[test]
+fn three_hundred_megabytes_go_in_blocks_of_512_octets() {
+    let size = 300_u64 << 20;
+    let mut transfer = transfer("", size);
+    let (mut sent, mut block) = (0, 0_u64);
+    loop {
+        match outputs(&mut transfer).as_slice() {
+            [Output::Data(burst)] => {
+                block += 1;
+                assert_eq!((burst.first, burst.offset), (block, sent));
+                sent += u64::try_from(burst.len).unwrap();
+            }
+            [Output::Finished(outcome)] => break assert_eq!(*outcome, Outcome::Complete),
+            other => panic!("{other:?}"),
+        }
+        let [.., high, low] = block.to_be_bytes();
+        transfer.handle_datagram(peer(), &ack(u16::from_be_bytes([high, low])), epoch());
+    }
+    assert_eq!((sent, block), (size, size / 512 + 1));
+    assert!(block > 9 * 65536, "and the number wraps");
 }
 
 #[test]
@@ -160,96 +291,4 @@ fn frames_carry_headers_between_blocks() {
     let burst = Burst { first: 65535, offset: 0, len: 5, block: 2, blocks: 3 };
     assert_eq!(burst.frame(b"abcde")[..], *b"\0\x03\xff\xffab\0\x03\0\0cd\0\x03\0\x01e");
     assert_eq!(burst.segment(), 6);
-}
-
-#[test]
-fn only_reading_inside_the_catalogue_is_opened() {
-    let opening = |file: &str| open(format!("\0\u{1}{file}\0octet\0").as_bytes());
-    for (file, path) in [("/node.efi", "node.efi"), ("//a/./b", "a/b"), ("node.efi", "node.efi")] {
-        let Opening::Serve(request) = opening(file) else { panic!("{file}") };
-        assert_eq!(request.path, path);
-    }
-    for bad in ["../../etc/passwd", "/a/../b", "", "/", "a\\b", "a b", "a\u{7}", "ä", &"a".repeat(300)] {
-        assert!(matches!(opening(bad), Opening::Refuse { .. }), "{bad:?}");
-    }
-    assert!(matches!(open(b"\0\x01node.efi\0netascii\0"), Opening::Refuse { .. }));
-    assert!(matches!(open(b"\0\x02node.efi\0octet\0"), Opening::Refuse { .. }));
-    assert_eq!(open(&ack(1)), Opening::Ignore);
-    assert_eq!(open(b"\0\x05\0\0\0"), Opening::Ignore);
-}
-
-/// A client that keeps what comes in order, over a cable that loses packets.
-fn fetch(content: &[u8], options: &str, block: usize, window: u64, losses: &[bool]) -> Option<Vec<u8>> {
-    let size = u64::try_from(content.len()).unwrap();
-    let mut transfer = transfer(options, size);
-    let mut losses = losses.iter().copied().chain(std::iter::repeat(false));
-    let mut now = epoch();
-    let (mut got, mut have, mut since_ack) = (Vec::new(), 0_u64, 0);
-    loop {
-        let Some(output) = transfer.poll_effect() else {
-            now = transfer.next_deadline()?;
-            transfer.handle_timeout(now);
-            continue;
-        };
-        let mut replies = Vec::new();
-        match output {
-            Output::Finished(outcome) => return (outcome == Outcome::Complete).then_some(got),
-            Output::Send { .. } => replies.push(0),
-            Output::Data(burst) => {
-                let at = usize::try_from(burst.offset).unwrap();
-                let packets = burst.frame(&content[at..at + burst.len]);
-                for packet in packets.chunks(burst.segment()) {
-                    if losses.next() == Some(true) {
-                        continue;
-                    }
-                    let number = u16::from_be_bytes([packet[2], packet[3]]);
-                    let [.., high, low] = (have + 1).to_be_bytes();
-                    let in_order = number == u16::from_be_bytes([high, low]);
-                    if in_order {
-                        got.extend(&packet[4..]);
-                        have += 1;
-                        since_ack += 1;
-                    }
-                    if !in_order || since_ack == window || packet.len() < block + 4 {
-                        since_ack = 0;
-                        replies.push(have);
-                    }
-                }
-            }
-        }
-        for reply in replies {
-            let [.., high, low] = reply.to_be_bytes();
-            if losses.next() != Some(true) {
-                transfer.handle_datagram(peer(), &ack(u16::from_be_bytes([high, low])), now);
-            }
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn a_file_arrives_whole_over_a_bad_cable(
-        len in 0_usize..6000,
-        block in 8_usize..600,
-        window in 1_u64..20,
-        losses in proptest::collection::vec(proptest::bool::weighted(0.2), 0..200),
-    ) {
-        let content: Vec<u8> = (0..len).map(|at| u8::try_from(at % 251).unwrap()).collect();
-        let options = format!("blksize {block} windowsize {window} ");
-        // Six losses of one packet in a row end a transfer; anything else must not.
-        if let Some(got) = fetch(&content, &options, block, window, &losses) {
-            prop_assert_eq!(got, content);
-        } else {
-            prop_assert!(losses.iter().filter(|lost| **lost).count() > 6);
-        }
-    }
-
-    #[test]
-    fn octets_never_panic(packets in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 0..20)) {
-        let mut transfer = transfer("blksize 8 windowsize 3 ", 100);
-        for bytes in &packets {
-            let _ = open(bytes);
-            transfer.handle_datagram(peer(), bytes, epoch());
-        }
-    }
 }

@@ -1,12 +1,18 @@
 //! DHCPv6 messages: what a client says, and what a server answers `[RFC 9915]`.
 
+mod answer;
+
 use std::net::Ipv6Addr;
 
-use bytes::Bytes;
-use dhcproto::v6::{DhcpOption, IAAddr, IANA, IAPD, IATA, OptionCode, Status, StatusCode, UnknownOption};
-use dhcproto::{Decodable, Decoder, Encodable, Encoder};
+use dhcproto::v6::DhcpOption;
+use dhcproto::{Decodable, Decoder};
 
 use super::walk::{self, Tlv, WalkError, code};
+
+pub use answer::{Answer, AnswerKind, Granted, Lifetimes, MAX_ANSWER};
+
+/// What a relay agent wraps a client's message in `[RFC 9915 § 7.3]`.
+const RELAY_FORWARD: u8 = 12;
 
 /// Where servers and relays listen.
 pub const SERVER_PORT: u16 = 547;
@@ -34,15 +40,6 @@ pub enum Kind {
     Decline,
     /// I need no address, only options.
     InformationRequest,
-}
-
-/// How a server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerKind {
-    /// You could have this.
-    Advertise,
-    /// You have this.
-    Reply,
 }
 
 /// A client's message.
@@ -95,7 +92,7 @@ pub struct Association {
 pub enum AssociationKind {
     /// Addresses.
     Addresses,
-    /// Temporary addresses, which RFC 9915 dropped.
+    /// Temporary addresses, which RFC 9915 made obsolete.
     Temporary,
     /// Prefixes.
     Prefixes,
@@ -110,38 +107,9 @@ pub enum ParseError {
     /// A type that only servers or relays send, or none that is known.
     #[error("message type {0} is not a client's")]
     NotAClients(u8),
-}
-
-/// Lifetimes of an address, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// How long it is preferred.
-    pub preferred: u32,
-    /// How long it is valid.
-    pub valid: u32,
-}
-
-/// What an answer says of one identity association.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Granted {
-    /// What it is for.
-    pub kind: AssociationKind,
-    /// Its number.
-    pub iaid: u32,
-    /// Addresses, each with its lifetimes.
-    pub addresses: Vec<(Ipv6Addr, Lifetimes)>,
-    /// A status other than success.
-    pub status: Option<(Status, &'static str)>,
-}
-
-/// A server's message. Its options go out in the order of their codes, each with the length that it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// How the server speaks.
-    pub kind: AnswerKind,
-    /// The client's transaction.
-    pub xid: [u8; 3],
-    options: Vec<DhcpOption>,
+    /// A client's message, wrapped by a relay agent.
+    #[error("it was relayed")]
+    Relayed,
 }
 
 // === impl Kind ===
@@ -186,8 +154,13 @@ impl Message {
     ///
     /// It is no client's, or it does not add up.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        // First of all: what is not a client's has a header of its own.
+        let kind = match bytes.first().copied() {
+            Some(RELAY_FORWARD) => return Err(ParseError::Relayed),
+            Some(octet) => Kind::from_octet(octet).ok_or(ParseError::NotAClients(octet))?,
+            None => return Err(WalkError::Short(0).into()),
+        };
         let walked = walk::walk(bytes)?;
-        let kind = Kind::from_octet(walked.kind).ok_or(ParseError::NotAClients(walked.kind))?;
         let mut message = Self {
             kind,
             xid: walked.xid,
@@ -267,123 +240,6 @@ fn association(kind: AssociationKind, body: &[u8], fixed: usize) -> Result<Assoc
         }
     }
     Ok(Association { kind, iaid: u32::from_be_bytes(*iaid), addresses })
-}
-
-// === impl Answer ===
-
-impl Answer {
-    /// An answer with no options yet.
-    #[must_use]
-    pub fn new(kind: AnswerKind, xid: [u8; 3]) -> Self {
-        Self { kind, xid, options: Vec::new() }
-    }
-
-    /// Adds the client's DUID.
-    pub fn client_id(&mut self, duid: &[u8]) {
-        self.options.push(DhcpOption::ClientId(duid.to_vec()));
-    }
-
-    /// Adds the server's DUID.
-    pub fn server_id(&mut self, duid: &[u8]) {
-        self.options.push(DhcpOption::ServerId(duid.to_vec()));
-    }
-
-    /// Adds how much the server wants to be chosen.
-    pub fn preference(&mut self, preference: u8) {
-        self.options.push(DhcpOption::Preference(preference));
-    }
-
-    /// Says that the four-message exchange ends with this Reply.
-    pub fn rapid_commit(&mut self) {
-        self.options.push(DhcpOption::RapidCommit);
-    }
-
-    /// Adds a status for the whole message.
-    pub fn status(&mut self, status: Status, text: &str) {
-        self.options.push(status_option(status, text));
-    }
-
-    /// Adds what becomes of an identity association.
-    pub fn association(&mut self, granted: &Granted) {
-        let addresses = granted.addresses.iter().map(|(addr, lifetimes)| {
-            DhcpOption::IAAddr(IAAddr {
-                addr: *addr,
-                preferred_life: lifetimes.preferred,
-                valid_life: lifetimes.valid,
-                opts: std::iter::empty().collect(),
-            })
-        });
-        let status = granted.status.map(|(status, text)| status_option(status, text));
-        // T1 and T2 are 0.5 and 0.8 of the shortest preferred lifetime that is granted [RFC 9915 § 21.4].
-        let preferred = granted.addresses.iter().map(|(_, times)| times.preferred).filter(|time| *time > 0);
-        let preferred = preferred.min().unwrap_or(0);
-        let (id, t1, t2) = (granted.iaid, preferred / 2, preferred / 5 * 4);
-        let opts = addresses.chain(status).collect();
-        self.options.push(match granted.kind {
-            AssociationKind::Addresses => DhcpOption::IANA(IANA { id, t1, t2, opts }),
-            AssociationKind::Temporary => DhcpOption::IATA(IATA { id, opts }),
-            AssociationKind::Prefixes => DhcpOption::IAPD(IAPD { id, t1: 0, t2: 0, opts }),
-        });
-    }
-
-    /// Adds where the boot file is `[RFC 5970 § 3.1]`.
-    pub fn bootfile_url(&mut self, url: &str) {
-        self.raw(code::BOOTFILE_URL, url.as_bytes().to_vec());
-    }
-
-    /// Adds which of the client's architectures the boot file is for `[RFC 5970 § 3.3]`.
-    pub fn architecture(&mut self, number: u16) {
-        self.raw(code::CLIENT_ARCH_TYPE, number.to_be_bytes().to_vec());
-    }
-
-    /// Adds a vendor class with one item.
-    pub fn vendor_class(&mut self, enterprise: u32, data: &'static [u8]) {
-        let len = u16::try_from(data.len()).unwrap_or(u16::MAX);
-        let body = [&enterprise.to_be_bytes()[..], &len.to_be_bytes(), data].concat();
-        self.raw(code::VENDOR_CLASS, body);
-    }
-
-    /// Adds DNS servers.
-    pub fn dns_servers(&mut self, servers: &[Ipv6Addr]) {
-        self.options.push(DhcpOption::DomainNameServers(servers.to_vec()));
-    }
-
-    /// Adds an option that is a number of seconds.
-    pub fn seconds(&mut self, code: u16, seconds: u32) {
-        self.raw(code, seconds.to_be_bytes().to_vec());
-    }
-
-    /// The codec's encoders of options 15, 16 and others count items where the format counts octets, so all
-    /// of the boot options go out as octets.
-    fn raw(&mut self, code: u16, body: Vec<u8>) {
-        self.options.push(DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), body)));
-    }
-
-    /// The datagram.
-    #[must_use]
-    pub fn emit(mut self) -> Bytes {
-        let kind = match self.kind {
-            AnswerKind::Advertise => 2,
-            AnswerKind::Reply => 7,
-        };
-        // Stable: associations stay in the client's order. iPXE reads only the first, and EDK2 reads option 59 up
-        // to the next zero octet, which the next code's high octet is as long as codes are below 256.
-        self.options.sort_by_key(|option| u16::from(OptionCode::from(option)));
-        let [a, b, c] = self.xid;
-        let mut datagram = vec![kind, a, b, c];
-        for option in &self.options {
-            let mut octets = Vec::new();
-            option
-                .encode(&mut Encoder::new(&mut octets))
-                .expect("encoding into a vector fails only for names, and there are none");
-            datagram.append(&mut octets);
-        }
-        Bytes::from(datagram)
-    }
-}
-
-fn status_option(status: Status, text: &str) -> DhcpOption {
-    DhcpOption::StatusCode(StatusCode { status, msg: text.to_owned() })
 }
 
 #[cfg(test)]

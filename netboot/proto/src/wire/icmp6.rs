@@ -8,6 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use ipnet::Ipv6Net;
 use mesh::Mac;
 
+use crate::services::DomainName;
+
 /// Type of a router solicitation.
 pub const ROUTER_SOLICITATION: u8 = 133;
 /// Type of a router advertisement.
@@ -23,6 +25,9 @@ const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
 const PREFIX_INFORMATION: u8 = 3;
 const MTU: u8 = 5;
 const RDNSS: u8 = 25;
+const DNSSL: u8 = 31;
+/// Options are counted in these.
+const UNIT: usize = 8;
 const SOLICITATION_HEADER: usize = 8;
 
 /// A router solicitation that passed the checks of `[RFC 4861 § 6.1.1]`.
@@ -62,8 +67,12 @@ pub struct RouterAdvertisement {
     pub mtu: Option<u32>,
     /// What is on the link.
     pub prefix: Option<PrefixInformation>,
-    /// DNS servers and for how many seconds they are `[RFC 8106 § 5.1]`.
-    pub dns: Option<(Vec<Ipv6Addr>, u32)>,
+    /// Recursive DNS servers `[RFC 8106 § 5.1]`.
+    pub dns: Vec<Ipv6Addr>,
+    /// Domains to look for short names in `[RFC 8106 § 5.2]`.
+    pub search: Vec<DomainName>,
+    /// Seconds for which both are good.
+    pub dns_lifetime: u32,
 }
 
 /// A prefix on the link `[RFC 4861 § 4.6.2]`.
@@ -118,7 +127,7 @@ impl RouterAdvertisement {
     /// The datagram, with a checksum of zero.
     #[must_use]
     pub fn emit(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(96);
+        let mut out = BytesMut::with_capacity(128);
         let flags = u8::from(self.managed) << 7 | u8::from(self.other) << 6 | self.preference_bits();
         out.put_slice(&[ROUTER_ADVERTISEMENT, 0, 0, 0, self.cur_hop_limit, flags]);
         out.put_u16(self.router_lifetime);
@@ -140,17 +149,25 @@ impl RouterAdvertisement {
             out.put_u32(0);
             out.put_slice(&prefix.net.network().octets());
         }
-        if let Some((servers, lifetime)) = &self.dns
-            && let Ok(units) = u8::try_from(1 + 2 * servers.len())
-            && !servers.is_empty()
-        {
-            out.put_slice(&[RDNSS, units, 0, 0]);
-            out.put_u32(*lifetime);
-            for server in servers {
-                out.put_slice(&server.octets());
-            }
+        if !self.dns.is_empty() {
+            let servers: Vec<u8> = self.dns.iter().flat_map(Ipv6Addr::octets).collect();
+            self.put_names(&mut out, RDNSS, &servers);
+        }
+        if !self.search.is_empty() {
+            let names: Vec<u8> = self.search.iter().flat_map(DomainName::as_wire).copied().collect();
+            self.put_names(&mut out, DNSSL, &names);
         }
         out.freeze()
+    }
+
+    /// An option of RFC 8106: its lifetime, and what it lists, filled up with zeros. One that is too long for its
+    /// length field is left out.
+    fn put_names(&self, out: &mut BytesMut, kind: u8, listed: &[u8]) {
+        let Ok(units) = u8::try_from(1 + listed.len().div_ceil(UNIT)) else { return };
+        out.put_slice(&[kind, units, 0, 0]);
+        out.put_u32(self.dns_lifetime);
+        out.put_slice(listed);
+        out.put_bytes(0, listed.len().next_multiple_of(UNIT) - listed.len());
     }
 
     /// A router that is none must say medium `[RFC 4191 § 2.2]`.

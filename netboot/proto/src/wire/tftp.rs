@@ -25,6 +25,8 @@ pub enum Packet {
     },
     /// Something that only servers send.
     Unexpected(u16),
+    /// What is no packet of TFTP.
+    Malformed,
 }
 
 /// A read request.
@@ -56,23 +58,26 @@ pub enum ErrorCode {
 // === impl Packet ===
 
 impl Packet {
-    /// Reads a packet; none if it is malformed.
+    /// Reads a packet.
     #[must_use]
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let (opcode, rest) = bytes.split_first_chunk::<2>()?;
+    pub fn parse(bytes: &[u8]) -> Self {
+        let Some((opcode, rest)) = bytes.split_first_chunk::<2>() else { return Self::Malformed };
         match u16::from_be_bytes(*opcode) {
-            1 => ReadRequest::parse(rest).map(Self::Read),
-            2 => Some(Self::Write),
-            4 => rest.first_chunk::<2>().map(|block| Self::Ack(u16::from_be_bytes(*block))),
+            1 => ReadRequest::parse(rest).map_or(Self::Malformed, Self::Read),
+            2 => Self::Write,
+            4 => {
+                rest.first_chunk::<2>().map_or(Self::Malformed, |block| Self::Ack(u16::from_be_bytes(*block)))
+            }
             5 => {
-                let (code, text) = rest.split_first_chunk::<2>()?;
+                // However short: nothing may be answered to it.
+                let (code, text) = rest.split_first_chunk::<2>().unwrap_or((&[0, 0], &[]));
                 let text = text.split(|octet| *octet == 0).next().unwrap_or_default();
                 let text = String::from_utf8_lossy(text);
                 let message = text.chars().filter(|c| !c.is_control()).take(80).collect();
-                Some(Self::Error { code: u16::from_be_bytes(*code), message })
+                Self::Error { code: u16::from_be_bytes(*code), message }
             }
-            opcode @ (3 | 6) => Some(Self::Unexpected(opcode)),
-            _ => None,
+            opcode @ (3 | 6) => Self::Unexpected(opcode),
+            _ => Self::Malformed,
         }
     }
 }

@@ -6,7 +6,6 @@
 
 /// The longest DUID: a type and 128 octets `[RFC 9915 § 11.1]`.
 pub const MAX_DUID: usize = 130;
-const MAX_OPTIONS: usize = 64;
 /// Message, association, address: nothing that is read here lies deeper.
 const MAX_DEPTH: usize = 3;
 const HEADER: usize = 4;
@@ -40,18 +39,26 @@ pub mod code {
     pub const VENDOR_CLASS: u16 = 16;
     /// DNS servers `[RFC 3646 § 3]`.
     pub const DNS_SERVERS: u16 = 23;
+    /// Domains to look for short names in `[RFC 3646 § 4]`.
+    pub const DOMAIN_LIST: u16 = 24;
     /// Identity association for prefixes.
     pub const IA_PD: u16 = 25;
     /// A prefix of an identity association.
     pub const IAPREFIX: u16 = 26;
+    /// SNTP servers `[RFC 4075 § 4]`.
+    pub const SNTP_SERVERS: u16 = 31;
     /// When to ask for information again.
     pub const INFORMATION_REFRESH_TIME: u16 = 32;
+    /// An NTP server `[RFC 5908 § 4]`.
+    pub const NTP_SERVER: u16 = 56;
     /// Where the boot file is `[RFC 5970 § 3.1]`.
     pub const BOOTFILE_URL: u16 = 59;
     /// The client's architecture `[RFC 5970 § 3.3]`.
     pub const CLIENT_ARCH_TYPE: u16 = 61;
     /// The longest wait between two Solicits.
     pub const SOL_MAX_RT: u16 = 82;
+    /// The longest wait between two Information-requests.
+    pub const INF_MAX_RT: u16 = 83;
 }
 
 /// One option: a code and its octets.
@@ -109,9 +116,6 @@ pub enum WalkError {
     /// Options inside options, deeper than any format has them.
     #[error("option {0} lies too deep")]
     Deep(u16),
-    /// More options than any client has reason to send.
-    #[error("more than {MAX_OPTIONS} options")]
-    Many,
     /// The codec refused an option that had passed the walk.
     #[error("option {0} cannot be read")]
     Codec(u16),
@@ -156,9 +160,6 @@ fn walk_at(bytes: &[u8], depth: usize) -> Result<Vec<Tlv<'_>>, WalkError> {
         let (body, after) = body.split_at_checked(len).ok_or(overrun)?;
         let (whole, _) = rest.split_at_checked(OPTION_HEADER + len).ok_or(overrun)?;
         check(code, body, depth)?;
-        if options.len() == MAX_OPTIONS {
-            return Err(WalkError::Many);
-        }
         options.push(Tlv { code, body, whole });
         rest = after;
     }
@@ -181,8 +182,8 @@ fn check(code: u16, body: &[u8], depth: usize) -> Result<(), WalkError> {
         code::RAPID_COMMIT => len == 0,
         code::USER_CLASS => len > 0 && items_add_up(body),
         code::VENDOR_CLASS => body.split_first_chunk::<4>().is_some_and(|(_, items)| items_add_up(items)),
-        code::DNS_SERVERS => len > 0 && len.is_multiple_of(16),
-        code::INFORMATION_REFRESH_TIME | code::SOL_MAX_RT => len == 4,
+        code::DNS_SERVERS | code::SNTP_SERVERS => len > 0 && len.is_multiple_of(16),
+        code::INFORMATION_REFRESH_TIME | code::SOL_MAX_RT | code::INF_MAX_RT => len == 4,
         code::CLIENT_ARCH_TYPE => len > 0 && len.is_multiple_of(2),
         _ => true,
     };

@@ -7,7 +7,7 @@ use dhcproto::{Decodable, Decoder};
 use mesh::Mac;
 
 use crate::effect::Peer;
-use crate::wire::dhcp6::{ALL_SERVERS, CLIENT_PORT};
+use crate::wire::dhcp6::{ALL_SERVERS, CLIENT_PORT, MAX_ANSWER};
 use crate::wire::walk::{self, Tlv, code};
 
 /// A client's message.
@@ -24,6 +24,8 @@ pub(super) struct Ask {
     pub(super) rapid: bool,
     pub(super) prefixes: bool,
     pub(super) temporary: bool,
+    /// Further options, as they are.
+    pub(super) further: Vec<(u16, Vec<u8>)>,
 }
 
 /// A server's message.
@@ -62,7 +64,13 @@ impl Ask {
             rapid: false,
             prefixes: false,
             temporary: false,
+            further: Vec::new(),
         }
+    }
+
+    /// The same as another message to this server.
+    pub(super) fn again(&self, kind: u8, server_id: Option<Vec<u8>>) -> Self {
+        Self { kind, server_id, ..self.clone() }
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
@@ -79,13 +87,7 @@ impl Ask {
             put(code::SERVERID, id);
         }
         for iaid in &self.iaids {
-            let mut body = [&iaid.to_be_bytes()[..], &[0; 8]].concat();
-            for address in &self.addresses {
-                body.extend([0, 5, 0, 24]);
-                body.extend(address.octets());
-                body.extend([0; 8]);
-            }
-            put(code::IA_NA, &body);
+            put(code::IA_NA, &association(*iaid, &self.addresses));
         }
         if self.temporary {
             put(code::IA_TA, &[0, 0, 0, 9]);
@@ -101,8 +103,27 @@ impl Ask {
         if self.rapid {
             put(code::RAPID_COMMIT, &[]);
         }
+        for (code, body) in &self.further {
+            put(*code, body);
+        }
         out
     }
+}
+
+/// The body of an IA_NA. Times and lifetimes are nonsense, which no server may read.
+pub(super) fn association(iaid: u32, addresses: &[Ipv6Addr]) -> Vec<u8> {
+    let mut body = [&iaid.to_be_bytes()[..], &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1]].concat();
+    for address in addresses {
+        body.extend([0, 5, 0, 24]);
+        body.extend(address.octets());
+        body.extend([0, 0, 0, 9, 0, 0, 0, 1]);
+    }
+    body
+}
+
+/// The body of a user or vendor class with one item, behind what is in front of it.
+pub(super) fn class(front: &[u8], item: &[u8]) -> Vec<u8> {
+    [front, &u16::try_from(item.len()).unwrap().to_be_bytes(), item].concat()
 }
 
 /// Reads an answer with the walk, and checks that the codec reads as many options.
@@ -110,7 +131,7 @@ pub(super) fn hear(bytes: &[u8]) -> Heard {
     let walked = walk::walk(bytes).unwrap();
     let decoded = Decoded::decode(&mut Decoder::new(bytes)).unwrap();
     assert_eq!(decoded.opts().iter().count(), walked.options.len());
-    assert!(bytes.len() <= 1472, "EDK2 has no more room");
+    assert!(bytes.len() <= MAX_ANSWER, "it fits no link");
     let options = walked.options.iter().map(|option| (option.code, option.body.to_vec())).collect();
     Heard { kind: walked.kind, xid: walked.xid, options }
 }
@@ -120,6 +141,19 @@ pub(super) fn hear(bytes: &[u8]) -> Heard {
 impl Heard {
     pub(super) fn option(&self, code: u16) -> Option<Vec<u8>> {
         self.options.iter().find(|(known, _)| *known == code).map(|(_, body)| body.clone())
+    }
+
+    /// The codes of all options, in order.
+    pub(super) fn codes(&self) -> Vec<u16> {
+        self.options.iter().map(|(code, _)| *code).collect()
+    }
+
+    /// T1 and T2 of every IA_NA and IA_PD.
+    pub(super) fn times(&self) -> Vec<(u32, u32)> {
+        let kinds = [code::IA_NA, code::IA_PD];
+        let bodies = self.options.iter().filter(|(known, _)| kinds.contains(known)).map(|(_, body)| body);
+        let number = |octets: &[u8]| u32::from_be_bytes(*octets.first_chunk().unwrap());
+        bodies.map(|body| (number(&body[4..]), number(&body[8..]))).collect()
     }
 
     pub(super) fn url(&self) -> Option<String> {

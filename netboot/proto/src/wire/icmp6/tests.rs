@@ -23,7 +23,9 @@ fn an_advertisement_has_the_formats_of_the_rfcs() {
             valid: 7200,
             preferred: 3600,
         }),
-        dns: Some((vec!["2001:db8::53".parse().unwrap()], 3600)),
+        dns: vec!["2001:db8::53".parse().unwrap()],
+        search: vec!["mesh.example".parse().unwrap()],
+        dns_lifetime: 3600,
     };
     let bytes = advertisement.emit();
     assert_eq!(bytes[..8], [134, 0, 0, 0, 64, 0b1100_1000, 0x07, 0x08]);
@@ -33,8 +35,13 @@ fn an_advertisement_has_the_formats_of_the_rfcs() {
     assert_eq!(bytes[32..48], [3, 4, 126, 0b1000_0000, 0, 0, 0x1c, 0x20, 0, 0, 0x0e, 0x10, 0, 0, 0, 0]);
     assert_eq!(bytes[48..64], "2001:db8::10".parse::<Ipv6Addr>().unwrap().octets());
     assert_eq!(bytes[64..72], [25, 3, 0, 0, 0, 0, 0x0e, 0x10]);
-    assert_eq!(bytes.len(), 88);
+    assert_eq!(bytes[72..88], "2001:db8::53".parse::<Ipv6Addr>().unwrap().octets());
+    // Domains are filled up to whole units.
+    assert_eq!(bytes[88..96], [31, 3, 0, 0, 0, 0, 0x0e, 0x10]);
+    assert_eq!(bytes[96..], *b"\x04mesh\x07example\0\0\0");
 
+    let bare = RouterAdvertisement { dns: vec![], search: vec![], mtu: None, ..advertisement.clone() };
+    assert_eq!(bare.emit().len(), 16 + 8 + 32);
     let last = RouterAdvertisement { router_lifetime: 0, ..advertisement };
     assert_eq!(last.emit()[5], 0b1100_0000, "a router that is none has no preference");
 }
@@ -52,6 +59,9 @@ fn solicitations_are_judged() {
         RouterSolicitation::parse(some_host(), &with_mac),
         Some(RouterSolicitation { source_mac: mac })
     );
+    // What is reserved, and options that are not known, are passed over.
+    let strange = [&[133, 0, 0, 0, 9, 9, 9, 9][..], &[200, 1, 1, 2, 3, 4, 5, 6]].concat();
+    assert!(RouterSolicitation::parse(Ipv6Addr::UNSPECIFIED, &strange).is_some());
     let bad: [Vec<u8>; 5] = [
         bare[..7].to_vec(),
         [133, 1, 0, 0, 0, 0, 0, 0].to_vec(),

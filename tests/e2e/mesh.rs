@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// With this in the environment a test uses the mesh that is there and leaves it as it is, for those who write tests.
+const ATTACH: &str = "MESHBOOT_TEST_ATTACH";
+
 /// A running mesh; taken down when it goes out of scope, whatever the test found.
 #[derive(Debug)]
 pub(crate) struct Mesh {
@@ -21,6 +24,9 @@ pub(crate) fn root() -> PathBuf {
 impl Mesh {
     /// `./deploy` with these arguments, and what it says on the terminal.
     pub(crate) fn deploy(arguments: &[&str]) -> Self {
+        if std::env::var_os(ATTACH).is_some() {
+            return Self { torn_down: true };
+        }
         let mesh = Self { torn_down: false };
         let start = Instant::now();
         let status =
@@ -171,10 +177,15 @@ impl Mesh {
         eprintln!("{what}: {} s", start.elapsed().as_secs());
     }
 
-    /// `./teardown`, and what is left of the deployment.
-    pub(crate) fn teardown(mut self) {
-        self.torn_down = true;
+    /// `./teardown`, and what it must leave: nothing of ours, and all that was there `before`.
+    pub(crate) fn teardown(mut self, before: &str) {
+        if std::mem::replace(&mut self.torn_down, true) {
+            return;
+        }
         assert!(teardown().success());
+        assert_eq!(libvirt_objects(), before, "teardown leaves what it found");
+        assert!(!root().join("cluster").exists());
+        assert!(teardown().success(), "a second teardown is harmless");
     }
 
     fn show_consoles(&self) {

@@ -17,10 +17,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
+use crate::template::fill;
+
 const FRR_CONF: &str = include_str!("templates/frr/frr.conf");
 const DAEMONS: &str = include_str!("templates/frr/daemons");
 const SYSCTL: &str = include_str!("templates/frr/sysctl.conf");
 const NFT: &str = include_str!("templates/frr/frr.nft");
+const TRANSIT: &str = include_str!("templates/frr/transit.nft");
 
 /// The first private AS number of four octets [RFC 6996 § 5].
 ///
@@ -119,6 +122,13 @@ pub const fn frr_sysctls() -> &'static str {
 #[must_use]
 pub const fn frr_nft() -> &'static str {
     NFT
+}
+
+/// A ruleset for `nft -f`: connections that only pass through the node, whose block this is, are not tracked. Those
+/// to `services` are, wherever they come from: kube-proxy has to translate them.
+#[must_use]
+pub fn transit_nft(block: Ipv6Net, services: Ipv6Net) -> String {
+    fill(TRANSIT, &[("block", &block.to_string()), ("services", &services.to_string())])
 }
 
 /// The lines of a template up to its `{end}`.

@@ -2,7 +2,7 @@
 
 use mesh::Block;
 
-use crate::frr::{RoutingPlan, frr_conf, frr_daemons, frr_nft, frr_sysctls, frr_vtysh};
+use crate::frr::{RoutingPlan, frr_conf, frr_daemons, frr_nft, frr_sysctls, frr_vtysh, transit_nft};
 use crate::tree::{PUBLIC, Tree};
 use crate::{NodePlan, RoleDetail};
 
@@ -20,6 +20,7 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
     tree.file_of(FRR_VTY, "/etc/frr/vtysh.conf", FRR_MODE, frr_vtysh());
     tree.file("/etc/sysctl.d/90-meshboot-routing.conf", PUBLIC, frr_sysctls());
     tree.file("/etc/meshboot/frr.nft", PUBLIC, frr_nft());
+    tree.file("/etc/meshboot/transit.nft", PUBLIC, transit_nft(block.net(), plan.site.plan.services));
     tree.drop_in("frr.service", DROP_IN);
     tree.wanted("/usr/lib/systemd/system/frr.service", "multi-user.target");
 }

@@ -1,7 +1,7 @@
 //! What is done to a running mesh from outside: cables cut, power lost, and what that cost.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bootstrap::deployment::{Deployment, Directory};
 use hardware::{Cable, MachineNumber};
@@ -61,7 +61,7 @@ fn virsh(arguments: &[&str]) {
 #[derive(Debug)]
 pub(crate) struct Probe {
     ping: Child,
-    since: Instant,
+    since: f64,
 }
 
 /// What came of it.
@@ -77,28 +77,31 @@ impl Probe {
     pub(crate) fn start(address: &str) -> Self {
         let interval = PROBE.as_secs_f64().to_string();
         let ping = Command::new("ping")
-            .args(["-6", "-n", "-i", &interval, address])
+            .args(["-6", "-n", "-D", "-i", &interval, address])
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        Self { ping, since: Instant::now() }
+        Self { ping, since: now() }
     }
 
     pub(crate) fn stop(self) -> Probed {
-        let sent = usize::try_from(self.since.elapsed().as_millis() / PROBE.as_millis()).unwrap();
+        let until = now();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.ping.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
         let output = self.ping.wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let number = |line: &str| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse::<usize>().ok();
-        let mut answered: Vec<usize> =
-            text.lines().filter(|line| line.contains("bytes from")).filter_map(number).collect();
-        answered.sort_unstable();
-        answered.dedup();
-        let ends = std::iter::once(0).chain(answered.iter().copied()).chain([sent.max(1)]);
-        let gap = ends.clone().zip(ends.skip(1)).map(|(a, b)| b.saturating_sub(a)).max().unwrap_or(sent);
-        let lost = u32::try_from(gap.saturating_sub(1)).unwrap();
-        Probed { answered: answered.len(), longest_gap: PROBE * lost }
+        // `[1795251944.123456] 64 bytes from ...`
+        let time = |line: &str| line.strip_prefix('[')?.split(']').next()?.parse::<f64>().ok();
+        let times = text.lines().filter(|line| line.contains("bytes from")).filter_map(time);
+        let answered: Vec<f64> = times.filter(|time| (self.since..until).contains(time)).collect();
+        let ends = std::iter::once(self.since).chain(answered.iter().copied()).chain([until]);
+        let gap = ends.clone().zip(ends.skip(1)).map(|(a, b)| b - a).fold(0.0, f64::max);
+        Probed { answered: answered.len(), longest_gap: Duration::from_secs_f64(gap) }
     }
+}
+
+/// Seconds since 1970, as `ping -D` has them.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }

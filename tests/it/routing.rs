@@ -11,6 +11,7 @@ mod identity;
 mod protocol;
 mod ring;
 mod scenario;
+mod transit;
 mod truth;
 
 use std::time::{Duration, Instant};

@@ -323,6 +323,11 @@ impl Ring {
         text
     }
 
+    /// A machine's network, for what only one test does.
+    pub(crate) fn network(&self, place: Place) -> Result<&Network> {
+        Ok(&self.machine(place)?.network)
+    }
+
     /// The namespaces of a machine, for what only one test does.
     pub(crate) fn namespace(&self, place: Place) -> Result<&Namespace> {
         Ok(&self.machine(place)?.namespace)

@@ -1,5 +1,7 @@
 //! What is done to a running mesh from outside: cables cut, power lost, and what that cost.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,6 +63,8 @@ fn virsh(arguments: &[&str]) {
 #[derive(Debug)]
 pub(crate) struct Probe {
     ping: Child,
+    /// What it says. Nobody reads it meanwhile, so a pipe would fill up, and a full pipe holds the pings up.
+    said: File,
     since: f64,
 }
 
@@ -76,21 +80,24 @@ pub(crate) struct Probed {
 impl Probe {
     pub(crate) fn start(address: &str) -> Self {
         let interval = PROBE.as_secs_f64().to_string();
+        let said = tempfile::tempfile().unwrap();
         let ping = Command::new("ping")
             .args(["-6", "-n", "-D", "-i", &interval, address])
-            .stdout(Stdio::piped())
+            .stdout(said.try_clone().unwrap())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        Self { ping, since: now() }
+        Self { ping, said, since: now() }
     }
 
-    pub(crate) fn stop(self) -> Probed {
+    pub(crate) fn stop(mut self) -> Probed {
         let until = now();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.ping.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-        let output = self.ping.wait_with_output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
+        self.ping.wait().unwrap();
+        let mut text = String::new();
+        self.said.rewind().unwrap();
+        self.said.read_to_string(&mut text).unwrap();
         // `[1795251944.123456] 64 bytes from ...`
         let time = |line: &str| line.strip_prefix('[')?.split(']').next()?.parse::<f64>().ok();
         let times = text.lines().filter(|line| line.contains("bytes from")).filter_map(time);

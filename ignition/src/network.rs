@@ -5,6 +5,7 @@
 //! advertisements: those are for machines that boot, and a node is the one that sends them.
 
 use std::fmt::Write as _;
+use std::net::Ipv6Addr;
 
 use mesh::{Block, Port};
 
@@ -22,12 +23,15 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
         RoleDetail::Seed { uplink, .. } => (uplink.as_ref(), None),
         RoleDetail::Node { boot, .. } => (None, *boot),
     };
-    file("05-lo.network", loopback(block));
+    file("05-lo.network", loopback(block.vip()));
     if let Some(uplink) = uplink {
         file("07-uplink.network", uplink_network(uplink));
     }
     for port in &plan.machine.ports {
-        file(&format!("10-mesh-{}.network", port.index), port_network(block, port, boot));
+        file(
+            &format!("10-mesh-{}.network", port.index),
+            port_network(port, block.link(port.index).near(), boot),
+        );
     }
     file("20-other-ports.network", OTHER_PORTS.to_owned());
     tree.file("/etc/systemd/networkd.conf.d/10-meshboot.conf", PUBLIC, NETWORKD_CONF);
@@ -37,14 +41,22 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
     tree.mask(["systemd-networkd-wait-online.service"]);
 }
 
-/// The node's own address. Anycast addresses come and go at run time, with the services behind them; a restart of
-/// networkd keeps those that are there.
-fn loopback(block: Block) -> String {
-    format!("[Match]\nName=lo\n\n[Network]\nKeepConfiguration=static\nAddress={}/128\n", block.vip())
+/// How networkd behaves whatever the network is.
+#[must_use]
+pub fn networkd_conf() -> &'static str {
+    NETWORKD_CONF
 }
 
-fn port_network(block: Block, port: &Port, boot: Option<BootLink>) -> String {
-    let near = block.link(port.index).near();
+/// The node's own address. Anycast addresses come and go at run time, with the services behind them; a restart of
+/// networkd keeps those that are there.
+#[must_use]
+pub fn loopback(vip: Ipv6Addr) -> String {
+    format!("[Match]\nName=lo\n\n[Network]\nKeepConfiguration=static\nAddress={vip}/128\n")
+}
+
+/// A mesh port, which is the `near` end of its link.
+#[must_use]
+pub fn port_network(port: &Port, near: Ipv6Addr, boot: Option<BootLink>) -> String {
     let mut text = format!(
         "# Mesh port {}, `{}` when the machine last booted.\n[Match]\nMACAddress={}\nType=ether\nKind=!*\n\n\
          [Link]\nRequiredForOnline=no\n\n\

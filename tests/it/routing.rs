@@ -8,6 +8,7 @@ mod board;
 mod chaos;
 mod compare;
 mod identity;
+mod networkd;
 mod protocol;
 mod ring;
 mod scenario;

@@ -66,11 +66,14 @@ pub fn run(site: &str) -> Result<()> {
 
 fn mount_state() -> Result<()> {
     fs::create_dir_all(MOUNT_POINT).with_context(|| format!("cannot create {MOUNT_POINT}"))?;
-    // A timeout is no error: a disk that is late is as good as none, and the note says so.
-    let timeout = format!("--timeout={SETTLE_SECONDS}");
-    let _ = Command::new("udevadm").args(["settle", &timeout]).status();
-
-    let disks = disk::probe_all().context("cannot list the disks")?;
+    let mut disks = disk::probe_all().context("cannot list the disks")?;
+    // What is the state's by name is right whatever else may come; only for a blank disk all must be there to choose from.
+    if !choose(&disks).is_certain() {
+        // A timeout is no error: a disk that is late is as good as none, and the note says so.
+        let timeout = format!("--timeout={SETTLE_SECONDS}");
+        let _ = Command::new("udevadm").args(["settle", &timeout]).status();
+        disks = disk::probe_all().context("cannot list the disks")?;
+    }
     let note = match choose(&disks) {
         Found::Labelled(disk) => {
             mount_ext4(disk)?;

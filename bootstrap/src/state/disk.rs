@@ -49,6 +49,19 @@ pub(super) enum Found<'a> {
     },
 }
 
+// === impl Found ===
+
+impl Found<'_> {
+    /// Whether no disk that is found later would be chosen instead, but for the stick's own.
+    pub(super) fn is_certain(&self) -> bool {
+        match self {
+            Self::Labelled(_) => true,
+            Self::Blank(disk) => disk.partition,
+            Self::Nothing { .. } => false,
+        }
+    }
+}
+
 /// Prefers state that exists, then the stick's own partition, then the largest blank disk. Whole disks only
 /// are formatted unasked, and never one that can be unplugged.
 pub(super) fn choose(disks: &[Disk]) -> Found<'_> {

@@ -27,6 +27,8 @@ fn a_disk_that_holds_anything_is_left_alone() {
 fn state_that_exists_beats_a_larger_blank_disk() {
     let disks = [Disk { blank: true, size: 1 << 40, ..disk("/dev/sda") }, labelled("/dev/sdb")];
     assert_eq!(choose(&disks), Found::Labelled(&disks[1]));
+    assert!(choose(&disks).is_certain());
+    assert!(!choose(&disks[..1]).is_certain(), "a labelled one may still come");
 }
 
 #[test]
@@ -41,6 +43,7 @@ fn the_sticks_own_partition_beats_all_others() {
     };
     let disks = [labelled("/dev/sda"), stick];
     assert_eq!(choose(&disks), Found::Blank(&disks[1]));
+    assert!(choose(&disks).is_certain());
 }
 
 #[test]

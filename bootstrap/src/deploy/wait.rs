@@ -1,8 +1,9 @@
 //! Gives machines power, one after the other as their neighbours can serve them, and waits until each is Ready.
 //!
 //! Firmware that nobody answers keeps a processor busy for nothing, so a machine is started when the machine
-//! before it serves. In software emulation, where processors are what lacks, that machine must be Ready too, and only
-//! as many boot at once as there are processors beside the seed's.
+//! before it serves. In software emulation, where processors are what lacks, that machine must have joined the cluster
+//! too, and only as many boot at once as there are processors beside the seed's: what a machine does between joining and
+//! Ready leaves room for the next one's firmware.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::verbs::Context;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long libvirt may be silent, as while it is restarted: machines run on without it.
 const LIBVIRT_LIMIT: Duration = Duration::from_mins(1);
+
 /// Waits for the machines of one deployment.
 pub(super) struct Waiter<'a> {
     plan: &'a Plan,
@@ -108,15 +110,18 @@ impl<'a> Waiter<'a> {
     async fn start_next(&self, observation: &Observation, course: &mut Course) -> Result<(), Failure> {
         // One processor is the seed's, which every machine that joins keeps busy.
         let at_once = if self.emulated { host::processors().saturating_sub(1).max(1) } else { usize::MAX };
+        let known = |number: MachineNumber| {
+            observation.machine(number).is_some_and(|machine| machine.ready.is_some())
+        };
         let serves = |number: MachineNumber| {
-            let settled = !self.emulated || course.ready.contains(&number);
+            let settled = !self.emulated || known(number);
             settled && observation.machine(number).is_some_and(|machine| machine.serves)
         };
         let cables = self.plan.cables.iter();
         let served: BTreeSet<MachineNumber> =
             cables.filter(|cable| serves(cable.near.machine)).map(|cable| cable.far.machine).collect();
         for number in served {
-            let booting = course.started.keys().filter(|number| !course.ready.contains(number)).count();
+            let booting = course.started.keys().filter(|number| !known(**number)).count();
             if booting < at_once && !course.started.contains_key(&number) {
                 self.start(number, course).await?;
             }

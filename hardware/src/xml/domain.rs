@@ -395,9 +395,10 @@ pub fn domain(plan: &DomainPlan, owner: &Owner) -> String {
 /// Words for the kernel's command line that systemd-stub takes from SMBIOS (type 11), so that the image stays the one
 /// that hardware boots. An emulated processor's time stamp counters are one clock, but Linux cannot know that: it would
 /// ask the emulated HPET for the time, which leaves the translated code each time and is by far the dearest
-/// thing that a program written in Go then does. And there is nothing to leak by speculation.
-const EMULATED: &str =
-    "io.systemd.stub.kernel-cmdline-extra=tsc=reliable mitigations=off highres=off preempt=none";
+/// thing that a program written in Go then does. And there is nothing to leak by speculation. The kubelet reads every
+/// pod's group of every controller anew every two seconds, those that nothing here has a use for as well.
+const EMULATED: &str = "io.systemd.stub.kernel-cmdline-extra=tsc=reliable mitigations=off highres=off preempt=none \
+                        cgroup_disable=rdma,misc,dmem";
 
 fn sysinfo(plan: &DomainPlan, emulated: bool) -> Vec<Sysinfo<'_>> {
     let entry = |name: &'static str, value: String| Entry { name, value: value.into() };

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use bootstrap::gateway::settings::STATUS_PORT;
 use serde_json::Value;
 
 /// With this in the environment a test uses the mesh that is there and leaves it as it is, for those who write tests.
 const ATTACH: &str = "MESHBOOT_TEST_ATTACH";
+/// Between two looks: each asks machines that have little time to answer.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How far the clocks of machines may be from this computer's.
+const CLOCKS: Duration = Duration::from_secs(5);
 
 /// A running mesh; taken down when it goes out of scope, whatever the test found.
 #[derive(Debug)]
@@ -123,6 +128,18 @@ impl Mesh {
         self.machine(&self.status(), name)["address"].as_str().unwrap().to_owned()
     }
 
+    /// How far the boot on one link has come `since` that time after 1970, as the node at its near end sees it. (The
+    /// status of a machine is that of its node for as long as Kubernetes has not noticed that it is gone.)
+    pub(crate) fn link_stage(&self, near: &str, port: u8, since: Duration) -> Option<String> {
+        let page = format!("http://[{near}]:{STATUS_PORT}/status");
+        let output = Command::new("curl").args(["-gsSf", "--max-time", "5", &page]).output().unwrap();
+        let page: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let link = page["links"].as_array()?.iter().find(|link| link["link"]["port"] == port)?;
+        let entered = Duration::from_secs(link["since"].as_u64()?);
+        // Their clocks and this computer's are not quite one.
+        (entered + CLOCKS > since).then(|| link["stage"].as_str().map(str::to_owned)).flatten()
+    }
+
     /// Tokens are revoked once their node is Ready.
     pub(crate) fn has_no_bootstrap_tokens(&self) {
         let tokens = self.get(&["secrets", "-n", "kube-system", "-l", "meshboot.io/machine"]);
@@ -172,7 +189,7 @@ impl Mesh {
                 self.show_consoles();
                 panic!("{what}: not within {} s", limit.as_secs());
             }
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(INTERVAL);
         }
         eprintln!("{what}: {} s", start.elapsed().as_secs());
     }

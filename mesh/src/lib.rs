@@ -9,6 +9,7 @@
 
 pub mod allocate;
 pub mod block;
+pub mod fault;
 pub mod ledger;
 pub mod link;
 pub mod mac;
@@ -16,9 +17,11 @@ pub mod machine;
 pub mod plan;
 pub mod stage;
 pub mod store;
+pub mod timeline;
 
 pub use allocate::{Admission, AdmitError, AttachError, Claim};
 pub use block::{Block, BlockNumber, LinkPrefix, PortIndex};
+pub use fault::{FaultKind, LinkFault};
 pub use ledger::{ApplyError, Change, Ledger};
 pub use link::{Far, Link, LinkId};
 pub use mac::Mac;
@@ -26,3 +29,4 @@ pub use machine::{Machine, MachineId, NodeName, Port, Role, RouterId};
 pub use plan::{AddressPlan, Mirror, PlanError};
 pub use stage::{LinkStatus, Stage};
 pub use store::{MemoryStore, Revision, Store, StoreError};
+pub use timeline::{Boot, Heard, Sound, Step, Timeline};

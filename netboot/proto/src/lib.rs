@@ -8,12 +8,14 @@
 //! *Architecture invariant:* nothing here does I/O, reads a clock or draws a random number, and no packet can
 //! make it panic. An address is not sent before the change that gives it was committed.
 //!
-//! Start with [`effect`], then [`ra`], [`dhcp6`] and [`tftp`]; [`wire`] holds the formats.
+//! Start with [`effect`], then [`ra`], [`dhcp6`] and [`tftp`]; [`judge`] says whether a link is to be served at all, and
+//! [`wire`] holds the formats.
 
 pub mod arch;
 pub mod boot;
 pub mod dhcp6;
 pub mod effect;
+pub mod judge;
 pub mod ra;
 pub mod rate;
 pub mod services;

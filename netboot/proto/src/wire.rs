@@ -1,6 +1,7 @@
 //! Wire formats: parse and emit, nothing else.
 
 pub mod dhcp6;
+pub mod heard;
 pub mod icmp6;
 pub mod tftp;
 pub mod walk;

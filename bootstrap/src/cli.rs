@@ -41,6 +41,12 @@ pub enum Verb {
     Teardown(Teardown),
     /// Show every machine: its stage, its block, its link, and what it waits for.
     Status,
+    /// Show the last boot on a link step by step, where it hangs, and what to try next.
+    Why {
+        /// A port (enp2s0, node1/enp2s0, node1/2) or the machine at its far end (node3).
+        #[arg(value_name = "PORT|MACHINE")]
+        target: String,
+    },
     /// Make, show and load images.
     #[command(subcommand)]
     Image(Image),
@@ -58,7 +64,20 @@ pub enum Verb {
     },
     /// Serve the machine's links: the service of every seed and node, with settings of its own form.
     #[command(hide = true)]
-    Gateway,
+    Gateway {
+        /// Serve this port whatever is wrong with its link; by name or Ethernet address, again for another.
+        #[arg(long, value_name = "PORT", value_parser = crate::settings::port)]
+        force_link: Vec<String>,
+    },
+    /// On a seed or node: serve ports whatever is wrong with their links, until the machine boots again.
+    ForceLink {
+        /// The ports, by name or Ethernet address.
+        #[arg(value_name = "PORT", required = true, value_parser = crate::settings::port)]
+        ports: Vec<String>,
+        /// Serve them again as their links are judged.
+        #[arg(long)]
+        undo: bool,
+    },
     /// Mount the machine's state: a service of every seed and node.
     #[command(hide = true)]
     State {
@@ -195,14 +214,16 @@ impl Verb {
     #[must_use]
     pub fn is_service(&self) -> bool {
         match self {
-            Self::Gateway | Self::State { .. } => true,
+            Self::Gateway { .. } | Self::State { .. } => true,
             Self::Deploy(_)
             | Self::Teardown(_)
             | Self::Status
+            | Self::Why { .. }
             | Self::Image(_)
             | Self::Config(_)
             | Self::Site(_)
-            | Self::Deps { .. } => false,
+            | Self::Deps { .. }
+            | Self::ForceLink { .. } => false,
         }
     }
 }

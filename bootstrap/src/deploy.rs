@@ -4,6 +4,7 @@
 //! there is, so whatever is interrupted can be torn down. What fails before the seed has power is removed at
 //! once; later the machines are left as they are, to be looked at.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 
 use anyhow::Context as _;
@@ -119,7 +120,14 @@ impl Making<'_> {
         link_kubectl(directory, &catalog).or_fail(Code::Io)?;
         let names = seed::node_names(id, self.machines)?;
         let uplink = seed::libvirt_uplink(id, &settings.libvirt);
-        let seed = seed::Seed { identity: &identity, uplink: Some(uplink), names, catalog: &catalog };
+        let seed = seed::Seed {
+            identity: &identity,
+            uplink: Some(uplink),
+            names,
+            catalog: &catalog,
+            // A link of virtual machines is a network of its own with two ends.
+            forced_links: BTreeSet::new(),
+        };
         let ignition = seed.write(settings, directory).await?;
 
         reporter.stage("the seed's disk");

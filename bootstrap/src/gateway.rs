@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use futures::FutureExt;
 use mesh::{Ledger, Mac};
-use netboot_server::{Gateway, GatewayConfig, ServerId, StatusBoard};
+use netboot_server::{DEFAULT_HOLD_DOWN, Gateway, GatewayConfig, ServerId, StatusBoard};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,6 +34,7 @@ pub mod approver;
 pub mod artefacts;
 pub mod content;
 pub mod follow;
+pub mod force;
 pub mod journal;
 pub mod ports;
 pub mod publish;
@@ -43,18 +44,20 @@ pub mod services;
 pub mod settings;
 pub mod status;
 
-/// Serves until it is told to stop.
+/// Serves until it is told to stop. The ports in `forced`, besides those in the settings, are served whatever is wrong
+/// with their links.
 ///
 /// # Errors
 ///
 /// What could not be opened, and what to look at.
-pub fn run(settings: &Path) -> Result<()> {
-    let settings = GatewaySettings::read(settings)?;
+pub fn run(path: &Path, forced: &[String]) -> Result<()> {
+    let mut settings = GatewaySettings::read(path)?;
+    settings.forced_links.extend(forced.iter().cloned());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.context("cannot start the async runtime")?.block_on(serve(settings))
+    runtime.context("cannot start the async runtime")?.block_on(serve(settings, path, forced))
 }
 
-async fn serve(settings: GatewaySettings) -> Result<()> {
+async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Result<()> {
     let settings = Arc::new(settings);
     let plan = Arc::new(settings.site.plan.clone());
     let block = settings.block()?;
@@ -85,6 +88,9 @@ async fn serve(settings: GatewaySettings) -> Result<()> {
         tasks.spawn("ports", until(stopped.clone(), ports.run(events)).map(Ok));
     }
 
+    let forcing = force::follow(path.to_owned(), forced.to_vec(), netboot.handle())?;
+    tasks.spawn("forced links", until(stopped.clone(), forcing).map(Ok));
+
     for (name, artefact) in settings.boot.all() {
         let (artefacts, name, artefact) = (artefacts.clone(), name.to_owned(), artefact.clone());
         let obtain = async move { artefacts.obtain(&name, &artefact).await };
@@ -107,7 +113,7 @@ async fn serve(settings: GatewaySettings) -> Result<()> {
         machine: settings.machine.clone(),
         api: api.status(),
         anycasts: anycasts_seen,
-        links: board.watch(),
+        board,
         store,
     };
     tasks.spawn("status page", status::serve(block.vip(), sources, stopped.clone()));
@@ -153,6 +159,9 @@ fn netboot_config(settings: &GatewaySettings, ledger: &Ledger) -> Result<Gateway
         server_id: ServerId::of_machine(settings.machine.id),
         excluded: Vec::new(),
         services: settings.services()?,
+        site: settings.site.plan.machines,
+        hold_down: DEFAULT_HOLD_DOWN,
+        forced: settings.forced_links.clone(),
     })
 }
 

@@ -19,3 +19,4 @@ pub mod store;
 pub mod teardown;
 pub mod telemetry;
 pub mod verbs;
+pub mod why;

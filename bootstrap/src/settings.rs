@@ -20,6 +20,7 @@ mod parse;
 mod raw;
 
 pub use keys::{KEYS, Key, example};
+pub(crate) use parse::port;
 pub use raw::{Origin, Raw};
 
 /// All settings, checked.
@@ -82,6 +83,8 @@ pub struct LibvirtSettings {
 pub struct UsbSettings {
     /// The Ethernet address of its port to the world outside; none if it has no such port.
     pub uplink: Option<mesh::Mac>,
+    /// Its ports that are served whatever is wrong with their links, by name or Ethernet address.
+    pub forced_links: Vec<String>,
     /// Size of the disk's image in octets where it is written to a file; none for as much as it needs.
     pub size: Option<u64>,
 }
@@ -138,6 +141,7 @@ impl Settings {
             },
             usb: UsbSettings {
                 uplink: reader.optional("usb.uplink", parse::display_error::<mesh::Mac>),
+                forced_links: reader.list("usb.forced-links", port),
                 size: reader.optional("usb.size", parse::size),
             },
         };

@@ -13,8 +13,9 @@ use hardware::virsh::Virsh;
 use hardware::{End, MachineNumber};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
-use mesh::{AddressPlan, Block, LinkStatus, Mac, Machine, MachineId, Stage};
+use mesh::{AddressPlan, Block, LinkFault, LinkStatus, Mac, Machine, MachineId, Stage, Timeline};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::deployment::{Deployment, Directory};
@@ -61,8 +62,23 @@ pub struct MachineView {
 pub struct Observation {
     /// Every machine, the seed first.
     pub machines: Vec<MachineView>,
+    /// The links that are not as they should be, whether or not a machine is known there.
+    pub links: Vec<FaultyLink>,
     /// Why Kubernetes said nothing, if it did not.
     pub api: Option<String>,
+}
+
+/// A link with which something is wrong.
+#[derive(Debug, Clone, Serialize)]
+pub struct FaultyLink {
+    /// Its near end, as `node1 port 2`.
+    pub near: String,
+    /// The near port's name in its kernel.
+    pub port: String,
+    /// What is wrong.
+    pub faults: Vec<LinkFault>,
+    /// Whether the operator has it served all the same.
+    pub forced: bool,
 }
 
 /// Asks the witnesses of one deployment.
@@ -150,20 +166,33 @@ impl Observer {
         machines.extend(
             strangers.map(|machine| view_of(None, Some(machine), &pages, &nodes, &self.deployment.addresses)),
         );
-        Observation { machines, api }
+        Observation { machines, links: pages.faulty(), api }
+    }
+
+    /// What the seed and every node that answers say of themselves, the seed first. Nobody, if the seed is silent: it
+    /// names the others.
+    pub async fn nodes(&self) -> Vec<NodeStatus> {
+        let Some(seed) = self.deployment.addresses.block(self.deployment.seed.block) else {
+            return Vec::new();
+        };
+        let Some(first) = self.page(seed.vip()).await else { return Vec::new() };
+        let others = first.machines.iter().filter(|machine| machine.id != first.machine.id);
+        let blocks = others.filter_map(|machine| self.deployment.addresses.block(machine.block));
+        let pages = join_all(blocks.map(|block| self.page(block.vip()))).await;
+        std::iter::once(first).chain(pages.into_iter().flatten()).collect()
+    }
+
+    /// The last boots on the links of one node; none if it does not answer.
+    pub async fn timelines(&self, machine: &Machine) -> Vec<Timeline> {
+        let Some(block) = self.deployment.addresses.block(machine.block) else { return Vec::new() };
+        self.fetch(block.vip(), "timelines").await.unwrap_or_default()
     }
 
     async fn ask_pages(&self) -> Pages {
-        let Some(seed) = self.deployment.addresses.block(self.deployment.seed.block) else {
-            return Pages::default();
-        };
-        let Some(first) = self.page(seed.vip()).await else { return Pages::default() };
-        let machines = first.machines.clone();
-        let others = machines.iter().filter(|machine| machine.id != first.machine.id);
-        let blocks = others.filter_map(|machine| self.deployment.addresses.block(machine.block));
-        let pages = join_all(blocks.map(|block| self.page(block.vip()))).await;
+        let pages = self.nodes().await;
+        let machines = pages.first().map(|seed| seed.machines.clone()).unwrap_or_default();
         let mut all = Pages { machines, ..Pages::default() };
-        for page in pages.into_iter().flatten().chain([first]) {
+        for page in pages {
             let reason = (!page.api.available).then(|| why_not_available(&page));
             all.answered.insert(page.machine.id, reason);
             all.links.extend(page.links);
@@ -172,7 +201,11 @@ impl Observer {
     }
 
     async fn page(&self, vip: Ipv6Addr) -> Option<NodeStatus> {
-        let url = format!("http://[{vip}]:{STATUS_PORT}/status");
+        self.fetch(vip, "status").await
+    }
+
+    async fn fetch<T: DeserializeOwned>(&self, vip: Ipv6Addr, what: &str) -> Option<T> {
+        let url = format!("http://[{vip}]:{STATUS_PORT}/{what}");
         let answer = self.pages.get(url).send().await.ok()?.error_for_status().ok()?;
         answer.json().await.ok()
     }
@@ -228,13 +261,19 @@ impl Observer {
             );
         }
         if view.ready != Some(true) && view.reason.is_none() {
-            view.reason = self.why(number, &view, is_on);
+            view.reason = self.why(number, &view, machine.is_some(), is_on);
         }
         view
     }
 
-    /// What a machine waits for, where nobody said it.
-    fn why(&self, number: MachineNumber, view: &MachineView, is_on: Option<bool>) -> Option<String> {
+    /// What a machine waits for, where nobody said it. Once it is known, somebody serves it, and was not heard this time.
+    fn why(
+        &self,
+        number: MachineNumber,
+        view: &MachineView,
+        known: bool,
+        is_on: Option<bool>,
+    ) -> Option<String> {
         let reason = match (is_on, number) {
             (Some(false), _) => "it is off".to_owned(),
             (_, MachineNumber::SEED) if !view.serves => "it boots: no status page yet".to_owned(),
@@ -242,7 +281,12 @@ impl Observer {
             _ if view.stage.is_none() => {
                 let cables = self.deployment.cables.iter().filter(|cable| cable.far.machine == number);
                 let near: Vec<String> = cables.map(|cable| cable.near.machine.to_string()).collect();
-                format!("waits for {} to serve it", near.join(" or "))
+                let near = near.join(" or ");
+                if known {
+                    format!("{near}, who serves it, does not answer")
+                } else {
+                    format!("waits for {near} to serve it")
+                }
             }
             _ => return None,
         };
@@ -335,14 +379,34 @@ pub async fn client(directory: &Directory) -> Option<kube::Client> {
     kube::Client::try_from(config).ok()
 }
 
+// === impl Pages ===
+
+impl Pages {
+    /// A link's near end, as people say it.
+    fn near(&self, link: &LinkStatus) -> String {
+        let near = self.machines.iter().find(|machine| machine.id == link.link.near);
+        let near = near.map_or_else(|| link.link.near.to_string(), |machine| machine.name.to_string());
+        format!("{near} port {}", link.link.port)
+    }
+
+    fn faulty(&self) -> Vec<FaultyLink> {
+        let faulty = self.links.iter().filter(|link| !link.faults.is_empty());
+        let views = faulty.map(|link| FaultyLink {
+            near: self.near(link),
+            port: link.port.clone(),
+            faults: link.faults.clone(),
+            forced: link.forced,
+        });
+        views.collect()
+    }
+}
+
 // === impl MachineView ===
 
 impl MachineView {
     fn take_link(&mut self, link: Option<&LinkStatus>, pages: &Pages) {
         let Some(link) = link else { return };
-        let near = pages.machines.iter().find(|machine| machine.id == link.link.near);
-        let near = near.map_or_else(|| link.link.near.to_string(), |machine| machine.name.to_string());
-        self.served_by = Some(format!("{near} port {}", link.link.port));
+        self.served_by = Some(pages.near(link));
         self.link = Some(link.address);
         self.stage = Some(link.stage);
         self.since = Some(link.since);
@@ -397,6 +461,12 @@ impl Observation {
             ]
         });
         let mut text = columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>());
+        for FaultyLink { near, port, faults, forced } in &self.links {
+            let served = if *forced { "served by force" } else { "not served" };
+            for fault in faults {
+                text.push_str(&format!("{near} ({port}) is {served}: {fault}\n"));
+            }
+        }
         if let Some(reason) = &self.api {
             text.push_str(reason);
             text.push('\n');

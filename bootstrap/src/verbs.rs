@@ -10,9 +10,10 @@ use uuid::Uuid;
 use crate::cli::{Cli, Config, Deploy, DeployLibvirt, DeployUsb, Image, ImageOptions, Site, Verb};
 use crate::deployment::Directory;
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::gateway::force;
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
-use crate::{deploy, deps, image, status, teardown};
+use crate::{deploy, deps, image, status, teardown, why};
 
 /// Settings that are read if they are there and no others are named.
 const DEFAULT_SETTINGS: &str = "meshboot.toml";
@@ -37,18 +38,20 @@ pub struct Context {
 /// What failed, with its exit code.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     match &cli.verb {
-        Verb::Gateway => {
+        Verb::Gateway { force_link } => {
             let missing = || Failure::new(Code::Usage, "the service needs its settings: --settings FILE");
-            return Ok(crate::gateway::run(cli.settings.as_deref().ok_or_else(missing)?)?);
+            return Ok(crate::gateway::run(cli.settings.as_deref().ok_or_else(missing)?, force_link)?);
         }
         Verb::State { site } => return Ok(crate::state::run(site)?),
         Verb::Deploy(_)
         | Verb::Teardown(_)
         | Verb::Status
+        | Verb::Why { .. }
         | Verb::Image(_)
         | Verb::Config(_)
         | Verb::Site(_)
-        | Verb::Deps { .. } => {}
+        | Verb::Deps { .. }
+        | Verb::ForceLink { .. } => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the async runtime")?;
@@ -94,6 +97,7 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         }
         Verb::Teardown(_) => teardown::run(&directory(&cli)?, &reporter).await.map(drop),
         Verb::Status => status::run(&directory(&cli)?, &reporter).await,
+        Verb::Why { target } => why::run(&directory(&cli)?, target, &reporter).await,
         Verb::Image(Image::Build(options)) => {
             let context = context(&cli, image_flags(given(&cli)?, options))?;
             image::build(&context, options, &reporter).await
@@ -118,7 +122,11 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
             reporter.result(&serde_json::json!({ "event": "result", "good": true }), "nothing is missing");
             Ok(())
         }
-        Verb::Gateway | Verb::State { .. } => unreachable!("services have a runtime of their own"),
+        Verb::ForceLink { ports, undo } => {
+            let path = cli.settings.as_deref().unwrap_or_else(|| Path::new(ignition::gateway::SETTINGS));
+            force::run(path, ports, *undo, &reporter)
+        }
+        Verb::Gateway { .. } | Verb::State { .. } => unreachable!("services have a runtime of their own"),
     }
 }
 

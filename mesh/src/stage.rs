@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LinkId, Mac, MachineId, NodeName};
+use crate::{LinkFault, LinkId, Mac, MachineId, NodeName};
 
 /// One step of a boot, in the order in which they happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,6 +54,15 @@ pub struct LinkStatus {
     pub far_node: Option<NodeName>,
     /// Octets of boot files, images and configurations sent to it since the carrier came.
     pub bytes: u64,
+    /// What is wrong with the link itself. As long as something is, it is not served, unless the operator wants it.
+    #[serde(default)]
+    pub faults: Vec<LinkFault>,
+    /// Whether the operator wants it served whatever is wrong with it.
+    #[serde(default)]
+    pub forced: bool,
+    /// Whether a node of this mesh is at the far end: it runs, by whatever cable it has booted.
+    #[serde(default)]
+    pub neighbour: bool,
 }
 
 impl fmt::Display for Stage {

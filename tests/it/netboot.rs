@@ -1,6 +1,7 @@
 //! The netboot servers between two machines joined by a cable, with the clients that people use: rdisc6,
 //! dhclient, tftp-hpa and curl. Network namespaces are the machines; the server is a process of its own.
 
+mod judged;
 mod lab;
 mod served;
 
@@ -143,6 +144,48 @@ fn a_boot_goes_through_its_stages() -> Result<()> {
         "{answer}"
     );
     lab.wait_for_stage(Stage::Configured)
+}
+
+#[test]
+fn what_is_counted_is_told_on_the_machines_own_address_and_to_nobody_who_boots() -> Result<()> {
+    let lab = Lab::start("nbcount")?;
+    lab.near.run("ip", &["addr", "add", "2001:db8::/128", "dev", "lo"])?;
+    let file = lab.content("node.efi", MIB)?;
+    lab.serve()?;
+    let lease = lab.dhclient("first", &["16", "HTTPClient:Arch:00016:UNDI:003000"])?;
+    lab.configure_far()?;
+    lab.far.run("curl", &["-sSf", "-o", &lab.path("got"), &lease.url])?;
+    lab.wait_for("every octet's count", |lab| Ok(lab.status()?.bytes == file.len() as u64))?;
+    let url = "http://[2001:db8::]:8047/metrics";
+    let told = lab.near.run("curl", &["-sSf", "-i", url])?;
+    ensure!(told.to_lowercase().contains("content-type: application/openmetrics-text"), "{told}");
+    for line in [
+        "meshboot_boots_total{port=\"near0\"} 1".to_owned(),
+        format!("meshboot_sent_bytes_total{{port=\"near0\",stage=\"loading\"}} {}", file.len()),
+        "meshboot_link_fault{port=\"near0\",fault=\"two-machines\"} 0".to_owned(),
+    ] {
+        ensure!(told.lines().any(|known| known == line), "no `{line}` in\n{told}");
+    }
+    ensure!(
+        told.contains("meshboot_dhcp_answer_seconds_count{port=\"near0\",message=\"Request\"}"),
+        "{told}"
+    );
+    // The same page has the steps of the boot.
+    let timelines = lab.near.run("curl", &["-sSf", "http://[2001:db8::]:8047/timelines"])?;
+    let timelines: Vec<mesh::Timeline> = serde_json::from_str(&timelines)?;
+    let boot = timelines[0].boots.back().context("no boot")?;
+    let loading = boot.steps.back().context("no step")?;
+    ensure!((loading.stage, loading.bytes) == (Stage::Loading, file.len() as u64), "{boot:?}");
+    ensure!(boot.heard.boot_files > 0 && boot.heard.dhcp >= boot.heard.boot_files, "{boot:?}");
+    // The link's own addresses have none of it.
+    let own = format!("http://[{NEAR}]:8047/metrics");
+    ensure!(lab.far.run("curl", &["-sS", "-m", "5", &own]).is_err());
+    let http = lab.far.run(
+        "curl",
+        &["-sS", "-o", "/dev/null", "-w", "%{http_code}", &format!("http://[{NEAR}]/metrics")],
+    )?;
+    ensure!(http == "404", "{http}");
+    Ok(())
 }
 
 #[test]

@@ -404,6 +404,9 @@ fn statuses_are_shown_and_make_no_revision(bench: &Bench) {
         far_machine: Some(far.id),
         far_node: Some(far.name.clone()),
         bytes: 1 << 33,
+        faults: Vec::new(),
+        forced: false,
+        neighbour: false,
     };
     assert!(relay.update_link_status(&report).unwrap());
     assert!(relay.link_statuses().unwrap().contains(&report));

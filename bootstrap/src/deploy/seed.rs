@@ -1,6 +1,6 @@
 //! What a seed is told before its first boot: who it is, its keys, its way out, and what it serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -49,6 +49,8 @@ pub(super) struct Seed<'a> {
     pub(super) names: BTreeMap<Uuid, NodeName>,
     /// What it serves.
     pub(super) catalog: &'a Catalog,
+    /// Its ports that are served whatever is wrong with their links.
+    pub(super) forced_links: BTreeSet<String>,
 }
 
 // === impl Identity ===
@@ -165,6 +167,7 @@ impl Seed<'_> {
                 image_stores: vec![PathBuf::from(OWN_IMAGES), store],
                 excluded: self.uplink.iter().map(|uplink| uplink.mac).collect(),
             }),
+            forced_links: self.forced_links.clone(),
         }
     }
 }

@@ -50,7 +50,13 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
         gateways: Vec::new(),
         automatic: true,
     });
-    let seed = seed::Seed { identity: &identity, uplink, names: BTreeMap::new(), catalog: &catalog };
+    let seed = seed::Seed {
+        identity: &identity,
+        uplink,
+        names: BTreeMap::new(),
+        catalog: &catalog,
+        forced_links: settings.usb.forced_links.iter().cloned().collect(),
+    };
     let ignition = seed.write(settings, directory).await?;
 
     let target = if is_device {

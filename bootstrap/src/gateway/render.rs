@@ -1,5 +1,6 @@
 //! The configuration of the machine at the far end of a link.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
@@ -43,6 +44,7 @@ pub fn node_config(
         sources,
         ledger: PathBuf::from(LEDGER),
         seed: None,
+        forced_links: BTreeSet::new(),
         ..ours.clone()
     };
     let plan = NodePlan {

@@ -1,6 +1,6 @@
 //! The settings of the service: one JSON file, written by Ignition, mode 0600.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,9 @@ pub struct GatewaySettings {
     /// What a seed does besides.
     #[serde(default)]
     pub seed: Option<SeedSettings>,
+    /// This machine's ports, by name or Ethernet address, that are served whatever is wrong with their links.
+    #[serde(default)]
+    pub forced_links: BTreeSet<String>,
 }
 
 /// What machines are told besides their addresses and the site's name servers.

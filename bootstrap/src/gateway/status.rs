@@ -1,13 +1,18 @@
-//! The status page of one node: JSON on the node's VIP, read by `meshboot status` and by `deploy`.
+//! The status page of one node: JSON on the node's VIP, read by `meshboot status` and by `deploy`, with the last boots of
+//! its links for `meshboot why`, and its counters for Prometheus. Machines that boot do not get there: their requests are
+//! served by sockets of their port, which know none of this.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use mesh::{LinkStatus, Machine};
+use mesh::{LinkStatus, Machine, Timeline};
+use netboot_server::StatusBoard;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
@@ -15,6 +20,8 @@ use tokio::sync::watch;
 use super::settings::STATUS_PORT;
 use crate::anycast::AnycastStatus;
 use crate::store::journal::MeshStore;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What one node says of itself and of its links.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,7 +59,7 @@ pub struct Sources {
     /// The anycast addresses.
     pub anycasts: watch::Receiver<Vec<AnycastStatus>>,
     /// The links.
-    pub links: watch::Receiver<Vec<LinkStatus>>,
+    pub board: StatusBoard,
     /// The ledger.
     pub store: Arc<MeshStore>,
 }
@@ -64,7 +71,11 @@ pub struct Sources {
 /// The port cannot be opened.
 pub async fn serve(vip: Ipv6Addr, sources: Sources, mut stop: watch::Receiver<bool>) -> Result<()> {
     let listener = listen(SocketAddr::from((vip, STATUS_PORT)))?;
-    let router = Router::new().route("/status", get(page)).with_state(sources);
+    let router = Router::new()
+        .route("/status", get(page))
+        .route("/timelines", get(timelines))
+        .route("/metrics", get(metrics))
+        .with_state(sources);
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
     axum::serve(listener, router).with_graceful_shutdown(stopped).await.context("the status page failed")
 }
@@ -75,9 +86,23 @@ async fn page(State(sources): State<Sources>) -> Json<NodeStatus> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api: sources.api.borrow().clone(),
         anycasts: sources.anycasts.borrow().clone(),
-        links: sources.links.borrow().clone(),
+        links: sources.board.watch().borrow().clone(),
         machines: sources.store.cached().machines().cloned().collect(),
     })
+}
+
+async fn timelines(State(sources): State<Sources>) -> Json<Vec<Timeline>> {
+    Json(sources.board.timelines())
+}
+
+async fn metrics(State(sources): State<Sources>) -> Response {
+    match sources.board.metrics_text() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the counters cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 /// The address may not be there yet: it comes with the network's configuration.

@@ -82,6 +82,11 @@ pub const KEYS: &[Key] = &[
         "Ethernet address of the real seed's port to the world outside, if it has one",
         "\"00:00:5e:00:53:01\"",
     ),
+    with_default(
+        "usb.forced-links",
+        "the seed's ports, by name or Ethernet address, to serve whatever is wrong with their links",
+        "[]",
+    ),
     without("usb.size", "size of the disk image, where it is written to a file", "\"16GiB\""),
 ];
 

@@ -227,6 +227,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(whole))
 }
 
+/// A port: its name in the kernel, or its Ethernet address.
+pub(crate) fn port(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_graphic() && c != '/';
+    if text.parse::<mesh::Mac>().is_ok() || ((1..=15).contains(&text.len()) && text.chars().all(plain)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{text}` is neither a port's name nor an Ethernet address"))
+}
+
 fn ipv6_net(text: &str) -> Result<Ipv6Net, String> {
     text.parse().map_err(|_| format!("`{text}` is no IPv6 prefix, as 2001:db8::/71 is one"))
 }

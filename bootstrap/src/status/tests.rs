@@ -27,6 +27,9 @@ fn link(near: &Machine, port: u8, far: &Machine, stage: Stage, bytes: u64) -> Li
         far_machine: Some(far.id),
         far_node: Some(far.name.clone()),
         bytes,
+        faults: Vec::new(),
+        forced: false,
+        neighbour: false,
     }
 }
 
@@ -74,6 +77,28 @@ fn a_machine_that_nobody_serves_yet_says_whom_it_waits_for() {
     assert_eq!(view.reason.as_deref(), Some("waits for node2 or node3 to serve it"));
     let view = observer.view(MachineNumber(3), &Pages::default(), &BTreeMap::new(), Some(&running));
     assert_eq!(view.reason.as_deref(), Some("it is off"));
+    let pages = Pages { machines: vec![machine(4, observer.deployment.id)], ..Pages::default() };
+    let view = observer.view(MachineNumber(4), &pages, &BTreeMap::new(), Some(&running));
+    assert_eq!(view.reason.as_deref(), Some("node2 or node3, who serves it, does not answer"));
+}
+
+#[test]
+fn a_link_that_is_not_served_is_named_though_nobody_is_there() {
+    let observer = observer(1);
+    let machines: Vec<Machine> = (0..=1).map(|number| machine(number, observer.deployment.id)).collect();
+    let mut looped = link(&machines[1], 2, &machines[0], Stage::Carrier, 0);
+    (looped.far_mac, looped.far_machine, looped.far_node) = (None, None, None);
+    looped.faults = vec![LinkFault::Looped { port: "enp0s17".to_owned() }];
+    let good = link(&machines[0], 0, &machines[1], Stage::Ready, 9);
+    let pages = Pages { links: vec![looped, good], machines, ..Pages::default() };
+    let observation = Observation { links: pages.faulty(), ..Observation::default() };
+    assert_eq!(observation.links.len(), 1);
+    let table = observation.table();
+    let line =
+        "node1 port 2 (enp0s18) is not served: what port enp0s17 of this machine sends comes back here";
+    assert!(table.contains(line), "{table}");
+    let json = serde_json::to_value(&observation).unwrap();
+    assert_eq!(json["links"][0]["faults"][0]["kind"], "looped");
 }
 
 #[tokio::test]

@@ -297,6 +297,10 @@ impl BootStatus {
             far_machine: link.far.machine,
             far_node: spec.far.node.as_deref().and_then(|node| node.parse().ok()),
             bytes: self.bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default(),
+            // Kubernetes shows the reason, which names them; the status page has the particulars.
+            faults: Vec::new(),
+            forced: false,
+            neighbour: false,
         })
     }
 }

@@ -190,6 +190,17 @@ impl<R: RngCore> Advertiser<R> {
         }
     }
 
+    /// The port is to be silent until its carrier is told of again: its link is not one to be a router on. As after
+    /// [`handle_stop`](Self::handle_stop), hosts are told at once `[RFC 4861 § 6.2.5]`.
+    pub fn handle_withdraw(&mut self, now: Instant) {
+        if matches!(self.state, State::Initial { .. } | State::Steady) {
+            self.multicast(Occasion::Final, now);
+            self.state = State::Silent;
+            self.timers.clear();
+            self.solicited = false;
+        }
+    }
+
     /// The router stops: hosts shall not wait for its lifetime to end `[RFC 4861 § 6.2.5]`.
     pub fn handle_stop(&mut self, now: Instant) {
         if !matches!(self.state, State::Silent | State::Stopped) {

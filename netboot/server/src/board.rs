@@ -1,16 +1,48 @@
 //! How far the boot on each link has come.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv6Addr;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mesh::{LinkId, LinkStatus, Mac, MachineId, NodeName, Stage};
+use mesh::{LinkId, LinkStatus, Mac, MachineId, NodeName, Sound, Stage, Timeline};
+use netboot_proto::judge::Judgement;
 use tokio::sync::watch;
 
-/// The state of every link, for whoever wants to watch it. Copies show the same board.
-#[derive(Debug, Clone, Default)]
+use crate::metrics::Metrics;
+
+/// The state of every link, for whoever wants to watch it, with how it came about. Copies show the same board.
+#[derive(Debug, Clone)]
 pub struct StatusBoard {
     links: Arc<watch::Sender<Vec<LinkStatus>>>,
+    histories: Arc<Mutex<BTreeMap<LinkId, History>>>,
+    metrics: Metrics,
+}
+
+/// How a link came to its state.
+#[derive(Debug)]
+struct History {
+    timeline: Timeline,
+    /// When its stage was entered.
+    entered: Instant,
+    /// When the boot that goes on was first heard of.
+    began: Option<Instant>,
+}
+
+/// What an update is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// A boot goes on.
+    Onward,
+    /// A boot begins, or ends.
+    Anew,
+}
+
+impl Default for StatusBoard {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 // === impl StatusBoard ===
@@ -19,7 +51,11 @@ impl StatusBoard {
     /// An empty board.
     #[must_use]
     pub fn new() -> Self {
-        Self { links: Arc::new(watch::Sender::new(Vec::new())) }
+        Self {
+            links: Arc::new(watch::Sender::new(Vec::new())),
+            histories: Arc::default(),
+            metrics: Metrics::new(),
+        }
     }
 
     /// Every link, ordered by near end, now and whenever one changes.
@@ -28,9 +64,25 @@ impl StatusBoard {
         self.links.subscribe()
     }
 
+    /// The last boots of every link, also of those whose port is gone.
+    #[must_use]
+    pub fn timelines(&self) -> Vec<Timeline> {
+        let histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        histories.values().map(|history| history.timeline.clone()).collect()
+    }
+
+    /// What was counted, in the text format of OpenMetrics.
+    ///
+    /// # Errors
+    ///
+    /// None that is known: writing to memory does not fail.
+    pub fn metrics_text(&self) -> Result<String, fmt::Error> {
+        self.metrics.encode()
+    }
+
     /// Sets a link's stage, which the caller knows better from some point on: joining, ready.
     pub fn set_stage(&self, link: LinkId, stage: Stage, reason: Option<String>) {
-        self.update(link, |status| enter(status, stage) | replace(&mut status.reason, reason));
+        self.update(link, |status| enter(status, stage) | say(status, reason));
     }
 
     /// Says which machine is at the far end of a link.
@@ -53,7 +105,12 @@ impl StatusBoard {
             far_machine: far.and_then(|far| far.machine),
             far_node: None,
             bytes: 0,
+            faults: Vec::new(),
+            forced: false,
+            neighbour: false,
         };
+        self.metrics.set_faults(port, &[]);
+        self.with_history(&status, |history| history.timeline.restart(Stage::Dark, millis()));
         self.links.send_modify(|links| {
             links.retain(|known| known.link != link);
             let at = links.partition_point(|known| known.link < link);
@@ -72,23 +129,44 @@ impl StatusBoard {
 
     /// A boot begins, or ends, here: what was counted so far belongs to another one.
     pub(crate) fn restart(&self, link: LinkId, stage: Stage) {
-        self.update(link, |status| {
+        self.update_on(Course::Anew, link, |status| {
             let counted = status.bytes != 0;
             status.bytes = 0;
-            counted | enter(status, stage) | replace(&mut status.reason, None)
+            counted | enter(status, stage) | say(status, None)
         });
     }
 
     /// A boot has come this far at least.
     pub(crate) fn advance(&self, link: LinkId, stage: Stage) {
-        self.update(link, |status| {
-            status.stage < stage && enter(status, stage) | replace(&mut status.reason, None)
-        });
+        self.update(link, |status| status.stage < stage && enter(status, stage) | say(status, None));
     }
 
     /// Why a boot does not come further.
     pub(crate) fn explain(&self, link: LinkId, reason: Option<String>) {
-        self.update(link, |status| replace(&mut status.reason, reason));
+        self.update(link, |status| say(status, reason));
+    }
+
+    /// The link was judged. As long as it is not served, the fault is the reason, whatever else there would be to say.
+    pub(crate) fn judge(&self, link: LinkId, judgement: &Judgement) {
+        let Judgement { faults, forced, neighbour, .. } = judgement;
+        let mut appeared = false;
+        self.update(link, |status| {
+            let before = is_blocked(status);
+            let moved = replace(&mut status.neighbour, *neighbour);
+            appeared = moved && *neighbour && (Stage::Addressed..=Stage::Asking).contains(&status.stage);
+            let changed =
+                replace(&mut status.faults, faults.clone()) | replace(&mut status.forced, *forced) | moved;
+            match status.faults.first() {
+                Some(fault) if !*forced => status.reason = Some(format!("not served: {fault}")),
+                Some(_) | None if before => status.reason = None,
+                Some(_) | None => {}
+            }
+            changed
+        });
+        if appeared {
+            // What began to boot here has come up by another cable, or from its disk.
+            self.restart(link, Stage::Carrier);
+        }
     }
 
     /// A station spoke. Another one than before may be another machine.
@@ -111,10 +189,82 @@ impl StatusBoard {
         });
     }
 
+    /// The far end said something.
+    pub(crate) fn hear(&self, link: LinkId, sound: Sound) {
+        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(history) = histories.get_mut(&link) {
+            history.timeline.hear(sound);
+        }
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     fn update(&self, link: LinkId, change: impl FnOnce(&mut LinkStatus) -> bool) {
+        self.update_on(Course::Onward, link, change);
+    }
+
+    fn update_on(&self, course: Course, link: LinkId, change: impl FnOnce(&mut LinkStatus) -> bool) {
         self.links.send_if_modified(|links| {
-            links.iter_mut().find(|status| status.link == link).is_some_and(change)
+            let Some(status) = links.iter_mut().find(|status| status.link == link) else { return false };
+            let before = (status.stage, status.bytes, status.reason.clone());
+            let changed = change(status);
+            if changed {
+                self.record(course, before, status);
+            }
+            changed
         });
+    }
+
+    /// Remembers what became of a link.
+    fn record(&self, course: Course, before: (Stage, u64, Option<String>), status: &LinkStatus) {
+        let (stage, bytes, reason) = before;
+        let (port, now) = (&status.port, millis());
+        self.with_history(status, |history| {
+            if status.stage != stage {
+                self.metrics.count_stage(port, status.stage);
+                if status.stage > stage && stage > Stage::Dark {
+                    self.metrics.observe_stage(port, stage, history.entered.elapsed());
+                }
+                history.entered = Instant::now();
+                match (course, status.stage) {
+                    (Course::Anew, Stage::Addressed) => history.began = Some(history.entered),
+                    (Course::Anew, _) => history.began = None,
+                    (Course::Onward, Stage::Ready) => {
+                        if let Some(began) = history.began.take() {
+                            self.metrics.observe_boot(port, began.elapsed());
+                        }
+                    }
+                    (Course::Onward, _) => {}
+                }
+                match course {
+                    Course::Anew => history.timeline.restart(status.stage, now),
+                    Course::Onward => history.timeline.enter(status.stage, now),
+                }
+            }
+            let sent = status.bytes.saturating_sub(bytes);
+            if sent > 0 {
+                self.metrics.count_bytes(port, status.stage, sent);
+                history.timeline.count(sent, now);
+            }
+            if let Some(text) = status.reason.as_ref().filter(|text| reason.as_ref() != Some(*text)) {
+                history.timeline.note(text, now);
+            }
+        });
+    }
+
+    fn with_history(&self, status: &LinkStatus, change: impl FnOnce(&mut History)) {
+        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = histories.entry(status.link).or_insert_with(|| History {
+            timeline: Timeline::new(status.link, status.port.clone(), status.stage, millis()),
+            entered: Instant::now(),
+            began: None,
+        });
+        // A port may come back by another name.
+        history.timeline.port.clone_from(&status.port);
+        change(history);
     }
 }
 
@@ -127,6 +277,15 @@ fn enter(status: &mut LinkStatus, stage: Stage) -> bool {
     changed
 }
 
+/// Gives the reason why a boot does not come further, unless the link itself is one.
+fn say(status: &mut LinkStatus, reason: Option<String>) -> bool {
+    !is_blocked(status) && replace(&mut status.reason, reason)
+}
+
+fn is_blocked(status: &LinkStatus) -> bool {
+    !status.faults.is_empty() && !status.forced
+}
+
 fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
     let changed = *slot != value;
     *slot = value;
@@ -134,7 +293,12 @@ fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    millis() / 1000
+}
+
+fn millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

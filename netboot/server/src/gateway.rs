@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::Ipv6Net;
 use mesh::{Block, Far, Link, LinkId, Mac, MachineId, PortIndex};
 use netboot_proto::Services;
 use netboot_proto::dhcp6::{self, DEFAULT_LIFETIMES, ServerId};
@@ -16,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::StatusBoard;
 use crate::content::Content;
+use crate::gate::Gate;
 use crate::journal::Journal;
 use crate::links::{Interface, InterfaceKind, LinkEvent, Links, LinksError};
 use crate::neighbours::Neighbours;
-use crate::port::{LinkContext, Port, PortState, Probe};
+use crate::port::{Judging, LinkContext, Own, Port, PortState, Probe};
 use crate::socket::Device;
 
 /// A port that failed is tried again after this.
@@ -47,6 +49,12 @@ pub struct GatewayConfig {
     pub excluded: Vec<String>,
     /// Name servers, search domains and clocks to tell of; none as a rule.
     pub services: Services,
+    /// What every node's block is cut from: who advertises anything else is of another network.
+    pub site: Ipv6Net,
+    /// How long a link must have been without a fault before it is served again; see [`netboot_proto::judge`].
+    pub hold_down: Duration,
+    /// Ports, by name or Ethernet address, that are served whatever is wrong with their links.
+    pub forced: BTreeSet<String>,
 }
 
 /// Something that the caller has to act on.
@@ -109,6 +117,7 @@ pub struct GatewayHandle {
 #[derive(Debug)]
 enum Command {
     AddPort(Mac, PortIndex),
+    Force(BTreeSet<String>),
 }
 
 /// The netboot servers of one machine.
@@ -131,6 +140,7 @@ pub struct Gateway<C, J> {
     commander: mpsc::Sender<Command>,
     probes: mpsc::Receiver<Probe>,
     prober: mpsc::Sender<Probe>,
+    own: watch::Sender<Own>,
 }
 
 /// A port that is served.
@@ -150,6 +160,12 @@ impl GatewayHandle {
     pub async fn add_port(&self, mac: Mac, port: PortIndex) {
         // A gateway that is gone serves nothing.
         let _gone = self.commands.send(Command::AddPort(mac, port)).await;
+    }
+
+    /// The operator wants these ports, by name or Ethernet address, served whatever is wrong with their links, and no
+    /// others.
+    pub async fn force(&self, ports: BTreeSet<String>) {
+        let _gone = self.commands.send(Command::Force(ports)).await;
     }
 
     /// How far each link's boot has come; later stages are set here.
@@ -198,6 +214,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             commander,
             probes,
             prober,
+            own: watch::Sender::default(),
         })
     }
 
@@ -226,6 +243,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
     /// See [`RunError`].
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RunError> {
         self.hold_boot_address(true).await;
+        self.share_own();
         self.reconcile_all().await;
         let mut shutdown = std::pin::pin!(shutdown);
         let result = loop {
@@ -238,8 +256,11 @@ impl<C: Content, J: Journal> Gateway<C, J> {
                     },
                     Err(error) => break Err(error),
                 },
-                Some(Command::AddPort(mac, port)) = self.commands.recv() => {
-                    self.config.ports.insert(mac, port);
+                Some(command) = self.commands.recv() => {
+                    match command {
+                        Command::AddPort(mac, port) => drop(self.config.ports.insert(mac, port)),
+                        Command::Force(ports) => self.config.forced = ports,
+                    }
                     self.reconcile_all().await;
                 }
                 Some(Probe { interface, address }) = self.probes.recv() => {
@@ -265,6 +286,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
     async fn handle_event(&mut self, event: LinkEvent) -> Result<(), LinksError> {
         match event {
             LinkEvent::Changed(index) => {
+                self.share_own();
                 if self.links.get(index).is_some_and(|interface| !interface.carrier) {
                     self.neighbours.forget_all(index);
                 }
@@ -280,6 +302,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             LinkEvent::Lost => {
                 tracing::warn!("link events were lost; reading all links again");
                 self.links.resync().await?;
+                self.share_own();
                 self.reconcile_all().await;
             }
         }
@@ -301,13 +324,14 @@ impl<C: Content, J: Journal> Gateway<C, J> {
     async fn reconcile(&mut self, index: u32) {
         let Some(interface) = self.links.get(index).cloned() else { return };
         let wanted = self.wanted(&interface);
+        let forced = self.is_forced(&interface);
         if let Some(running) = self.running.get(&index) {
             let same = running.mac == interface.mac && running.name == interface.name;
             if same && wanted == Some(running.link.port) {
                 let near = self.config.block.link(running.link.port).near();
                 let lost = !interface.addresses.contains_key(&near);
                 running.state.send_if_modified(|state| {
-                    let new = state_of(&interface);
+                    let new = state_of(&interface, forced);
                     std::mem::replace(state, new) != new
                 });
                 if lost {
@@ -333,6 +357,25 @@ impl<C: Content, J: Journal> Gateway<C, J> {
         self.config.ports.get(&interface.mac).copied().filter(|_| may_be)
     }
 
+    fn is_forced(&self, interface: &Interface) -> bool {
+        let Interface { name, mac, .. } = interface;
+        self.config.forced.iter().any(|port| port == name || port.parse() == Ok(*mac))
+    }
+
+    /// Tells every port of all of this machine's: whatever comes from one of them is a loop.
+    fn share_own(&self) {
+        let is_port = |interface: &&Interface| {
+            interface.kind == InterfaceKind::Hardware || self.config.ports.contains_key(&interface.mac)
+        };
+        let ports = self.links.all().filter(is_port);
+        let own: Own = ports.map(|interface| (interface.mac, interface.name.clone())).collect();
+        self.own.send_if_modified(|known| {
+            let news = *known != own;
+            *known = own;
+            news
+        });
+    }
+
     fn announce(&mut self, interface: &Interface) {
         let Interface { kind, name, mac, .. } = interface;
         let is_new = *kind == InterfaceKind::Hardware
@@ -353,7 +396,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
         if let Err(error) = self.links.setup().prepare(interface, prefix).await {
             return self.fail(interface.index, link, chain(&error));
         }
-        let (state, states) = watch::channel(state_of(interface));
+        let (state, states) = watch::channel(state_of(interface, self.is_forced(interface)));
         let context = LinkContext {
             link,
             prefix,
@@ -362,7 +405,10 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             content: Arc::clone(&self.content),
             board: self.board.clone(),
             neighbours: Arc::clone(&self.neighbours),
+            gate: Gate::default(),
         };
+        let judging =
+            Judging { site: self.config.site, hold_down: self.config.hold_down, own: self.own.subscribe() };
         let server = dhcp6::Config {
             link,
             prefix,
@@ -371,7 +417,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             services: self.config.services.clone(),
         };
         let journal = Arc::clone(&self.journal);
-        match Port::open(context, journal, server, far, states, self.prober.clone()) {
+        match Port::open(context, journal, server, far, states, self.prober.clone(), judging) {
             Ok(open) => {
                 let stop = CancellationToken::new();
                 let (index, token) = (interface.index, stop.clone());
@@ -458,8 +504,9 @@ impl<C: Content, J: Journal> Gateway<C, J> {
     }
 }
 
-fn state_of(interface: &Interface) -> PortState {
-    PortState { carrier: interface.carrier, link_local: interface.has_link_local(), mtu: interface.mtu }
+fn state_of(interface: &Interface, forced: bool) -> PortState {
+    let Interface { carrier, mtu, .. } = *interface;
+    PortState { carrier, link_local: interface.has_link_local(), mtu, forced }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

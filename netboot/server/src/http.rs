@@ -10,7 +10,7 @@ mod range;
 use std::convert::Infallible;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{
@@ -102,6 +102,12 @@ async fn respond<C: Content>(
 ) -> Response<Body> {
     let path = request.uri().path();
     tracing::trace!(link = %context.link, %peer, method = %request.method(), path, "HTTP request");
+    if let Some(reason) = context.gate.closed() {
+        context.board.metrics().count_refusal(&context.device.name, "link-not-served");
+        let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, &reason);
+        put(&mut response, RETRY_AFTER, RETRY_SECONDS);
+        return response;
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served");
         put(&mut response, ALLOW, "GET, HEAD");
@@ -220,8 +226,10 @@ async fn ignition<C: Content>(
         uuid: question.uuid,
         ports: question.ports,
     };
+    let begun = Instant::now();
     match tokio::time::timeout(IGNITION_TIMEOUT, context.content.ignition(asked)).await {
         Ok(Ok(configuration)) => {
+            board.metrics().observe_configuration(port, begun.elapsed());
             let octets = u64::try_from(configuration.len()).unwrap_or(u64::MAX);
             board.set_stage(*link, Stage::Configured, None);
             board.count(*link, octets);
@@ -255,6 +263,14 @@ fn refuse<C>(context: &LinkContext<C>, refusal: &IgnitionRefusal) -> Response<Bo
     let LinkContext { link, device, board, .. } = context;
     let IgnitionRefusal { status, reason } = refusal;
     board.set_stage(*link, Stage::Asking, Some(reason.clone()));
+    board.metrics().count_refusal(
+        &device.name,
+        match status {
+            RefusalStatus::NotReady => "configuration-not-ready",
+            RefusalStatus::Forbidden => "configuration-forbidden",
+            RefusalStatus::Conflict => "configuration-conflict",
+        },
+    );
     tracing::info!(%link, port = device.name, status = status.code(), reason, "a configuration is refused");
     let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let mut response = plain(code, reason);

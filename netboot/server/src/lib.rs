@@ -5,6 +5,8 @@
 //! served comes from the caller's [`Content`]; what must be durable goes to the caller's [`Journal`]; how far each
 //! boot has come is on the [`StatusBoard`].
 //!
+//! A link that is not what a mesh port is meant to have is not served: see [`netboot_proto::judge`].
+//!
 //! *Architecture invariant:* a request is trusted by the port that it came in on, so every socket is bound to its
 //! device, and the body of a configuration is never logged.
 //!
@@ -14,10 +16,12 @@
 mod board;
 mod content;
 mod file;
+mod gate;
 mod gateway;
 mod http;
 mod journal;
 mod links;
+mod metrics;
 mod neighbours;
 mod notes;
 mod port;
@@ -32,4 +36,5 @@ pub use content::{
 pub use gateway::{Gateway, GatewayConfig, GatewayEvent, GatewayHandle, OpenError, RunError};
 pub use journal::{CommitError, Journal};
 pub use netboot_proto::dhcp6::ServerId;
+pub use netboot_proto::judge::DEFAULT_HOLD_DOWN;
 pub use netboot_proto::{Arch, DomainName, DomainNameError, FileName, Services, ServicesError};

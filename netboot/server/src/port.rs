@@ -1,24 +1,29 @@
 //! One mesh port: the loop that drives the cores of its link.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddrV6;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mesh::{Change, Far, LinkId, LinkPrefix, Mac, Stage};
+use ipnet::Ipv6Net;
+use mesh::{Change, Far, LinkId, LinkPrefix, Mac, Sound, Stage};
 use netboot_proto::dhcp6::{self, Server};
 use netboot_proto::effect::{Effect, Event, Peer};
+use netboot_proto::judge::{self, Judge, JudgeEffect, Judgement};
 use netboot_proto::ra::{self, Advertiser};
+use netboot_proto::wire::icmp6::ROUTER_SOLICITATION;
 use netboot_proto::{Arch, Catalogue};
-use rand_core::{OsRng, TryRngCore, UnwrapErr};
+use rand_core::{OsRng, RngCore as _, TryRngCore, UnwrapErr};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::StatusBoard;
 use crate::content::Content;
+use crate::gate::Gate;
 use crate::http;
 use crate::journal::{CommitError, Journal};
 use crate::neighbours::Neighbours;
@@ -38,6 +43,21 @@ pub(crate) struct LinkContext<C> {
     pub(crate) content: Arc<C>,
     pub(crate) board: StatusBoard,
     pub(crate) neighbours: Arc<Neighbours>,
+    pub(crate) gate: Gate,
+}
+
+/// This machine's ports.
+pub(crate) type Own = BTreeMap<Mac, String>;
+
+/// By what a link is judged.
+#[derive(Debug)]
+pub(crate) struct Judging {
+    /// What every node's block is cut from.
+    pub(crate) site: Ipv6Net,
+    /// How long a link must have been without a fault before it is served again.
+    pub(crate) hold_down: Duration,
+    /// This machine's ports.
+    pub(crate) own: watch::Receiver<Own>,
 }
 
 /// What the kernel says of the port.
@@ -49,6 +69,8 @@ pub(crate) struct PortState {
     pub(crate) link_local: bool,
     /// The MTU.
     pub(crate) mtu: u32,
+    /// The operator wants it served whatever is wrong with its link.
+    pub(crate) forced: bool,
 }
 
 /// The port wants to know which station is behind an address.
@@ -66,12 +88,19 @@ pub(crate) struct Port<C, J> {
     icmp6: Datagrams,
     dhcp6: Datagrams,
     tftp: Datagrams,
+    /// Asks other DHCPv6 servers; none if somebody else here has the port.
+    asker: Option<Datagrams>,
+    judge: Judge,
+    judgement: Judgement,
+    own: watch::Receiver<Own>,
     advertiser: Advertiser<UnwrapErr<OsRng>>,
     server: Server,
     transfers: Transfers<C>,
     state: watch::Receiver<PortState>,
     probes: mpsc::Sender<Probe>,
     tasks: JoinSet<()>,
+    /// When the client whose answer is being made asked.
+    asked: Instant,
 }
 
 type Committing = Pin<Box<dyn Future<Output = (Change, Result<(), CommitError>)> + Send>>;
@@ -87,8 +116,21 @@ impl<C: Content, J: Journal> Port<C, J> {
         known: Option<Far>,
         state: watch::Receiver<PortState>,
         probes: mpsc::Sender<Probe>,
+        judging: Judging,
     ) -> io::Result<Self> {
         let device = &context.device;
+        let judge = Judge::new(judge::Config {
+            prefix: context.prefix,
+            site: judging.site,
+            mac: context.mac,
+            server_id: server.server_id.clone(),
+            hold_down: judging.hold_down,
+            seed: OsRng.unwrap_err().next_u32(),
+        });
+        let asker = Datagrams::dhcp6_client(device).inspect_err(|error| {
+            let port = &device.name;
+            tracing::warn!(link = %context.link, port, %error, "other DHCPv6 servers cannot be looked for");
+        });
         let mtu = state.borrow().mtu;
         let advertised = ra::Config {
             prefix: context.prefix,
@@ -107,7 +149,24 @@ impl<C: Content, J: Journal> Port<C, J> {
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&context), listener));
         let transfers = Transfers::new(Arc::clone(&context), mtu);
-        Ok(Self { context, journal, icmp6, dhcp6, tftp, advertiser, server, transfers, state, probes, tasks })
+        Ok(Self {
+            context,
+            journal,
+            icmp6,
+            dhcp6,
+            tftp,
+            asker: asker.ok(),
+            judgement: judge.judgement(),
+            judge,
+            own: judging.own,
+            advertiser,
+            server,
+            transfers,
+            state,
+            probes,
+            tasks,
+            asked: Instant::now(),
+        })
     }
 
     /// Serves until told to stop, and then says so on the link; or until a socket fails, and then the port may be
@@ -120,25 +179,52 @@ impl<C: Content, J: Journal> Port<C, J> {
 
     async fn drive(&mut self, stop: CancellationToken) -> io::Result<()> {
         let (mut icmp6, mut dhcp6, mut tftp) = ([0; MAX_DATAGRAM], [0; MAX_DATAGRAM], [0; MAX_DATAGRAM]);
+        let mut answers = [0; MAX_DATAGRAM];
         let mut committing: Option<Committing> = None;
+        self.judge.handle_own(self.own.borrow_and_update().clone());
         self.handle_state();
         loop {
             self.pump(&mut committing).await;
-            let deadline =
-                self.advertiser.next_deadline().into_iter().chain(self.server.next_deadline()).min();
+            let deadlines =
+                [self.judge.next_deadline(), self.advertiser.next_deadline(), self.server.next_deadline()];
+            let deadline = deadlines.into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => break,
                 received = self.icmp6.receive(&mut icmp6) => {
                     let (peer, bytes) = self.peer(received?, &icmp6);
-                    self.advertiser.handle_datagram(&peer, bytes, Instant::now());
+                    let now = Instant::now();
+                    self.judge.handle_icmp6(&peer, bytes, now);
+                    self.pump_judge().await;
+                    if bytes.first() == Some(&ROUTER_SOLICITATION) {
+                        self.context.board.hear(self.context.link, Sound::Solicitation);
+                    }
+                    if self.judgement.advertises && bytes.first() == Some(&ROUTER_SOLICITATION) {
+                        self.advertiser.handle_datagram(&peer, bytes, now);
+                    }
+                }
+                received = receive(self.asker.as_ref(), &mut answers) => {
+                    let (peer, bytes) = self.peer(received?, &answers);
+                    self.judge.handle_server(&peer, bytes, Instant::now());
                 }
                 received = self.dhcp6.receive(&mut dhcp6) => {
                     let (peer, bytes) = self.peer(received?, &dhcp6);
                     if peer.mac.is_none() {
                         self.probe(peer.address);
                     }
-                    self.server.handle_catalogue(catalogue(&*self.context.content));
-                    self.server.handle_datagram(&peer, bytes, Instant::now());
+                    let now = Instant::now();
+                    if committing.is_none() {
+                        self.asked = now;
+                    }
+                    self.judge.handle_client(&peer, bytes, now);
+                    self.pump_judge().await;
+                    let LinkContext { board, link, device, .. } = &*self.context;
+                    board.hear(*link, Sound::Dhcp);
+                    if let Some(fault) = self.judgement.faults.first().filter(|_| !self.judgement.serves) {
+                        board.metrics().count_refusal(&device.name, fault.kind().name());
+                    } else {
+                        self.server.handle_catalogue(catalogue(&*self.context.content));
+                        self.server.handle_datagram(&peer, bytes, now);
+                    }
                 }
                 received = self.tftp.receive(&mut tftp) => {
                     let received = received?;
@@ -158,7 +244,11 @@ impl<C: Content, J: Journal> Port<C, J> {
                     Ok(()) => self.handle_state(),
                     Err(_) => break,
                 },
+                Ok(()) = self.own.changed() => {
+                    self.judge.handle_own(self.own.borrow_and_update().clone());
+                }
                 () = sleep_until(deadline) => {
+                    self.judge.handle_timeout(Instant::now());
                     self.advertiser.handle_timeout(Instant::now());
                     self.server.handle_timeout(Instant::now());
                 }
@@ -171,12 +261,15 @@ impl<C: Content, J: Journal> Port<C, J> {
 
     /// Does what the cores want done, in their order.
     async fn pump(&mut self, committing: &mut Option<Committing>) {
+        self.pump_judge().await;
         self.pump_advertiser().await;
         while let Some(effect) = self.server.poll_effect() {
             match effect {
                 Effect::Commit(change) => *committing = Some(self.commit(change)),
                 Effect::Note(event) => {
                     if let Event::Answered(answered) = &event {
+                        let LinkContext { board, device, .. } = &*self.context;
+                        board.metrics().observe_answer(&device.name, answered.asked, self.asked.elapsed());
                         self.advertiser.handle_client(answered.to, Instant::now());
                         self.pump_advertiser().await;
                     }
@@ -184,6 +277,44 @@ impl<C: Content, J: Journal> Port<C, J> {
                 }
                 Effect::Send { to, bytes } => report_send(&self.context, self.dhcp6.send(to, &bytes).await),
             }
+        }
+    }
+
+    async fn pump_judge(&mut self) {
+        while let Some(effect) = self.judge.poll_effect() {
+            match effect {
+                JudgeEffect::Solicit { to, bytes } => {
+                    report_send(&self.context, self.icmp6.send(to, &bytes).await);
+                }
+                JudgeEffect::Ask { to, bytes } => {
+                    if let Some(asker) = &self.asker {
+                        report_send(&self.context, asker.send(to, &bytes).await);
+                    }
+                }
+                JudgeEffect::Judged(judgement) => self.obey(judgement),
+            }
+        }
+    }
+
+    /// The link was judged: serve it or not.
+    fn obey(&mut self, judgement: Judgement) {
+        let LinkContext { link, board, gate, device, .. } = &*self.context;
+        notes::note_judgement(*link, &device.name, &self.judgement, &judgement);
+        let reason = judgement.faults.first().filter(|_| !judgement.serves);
+        gate.set(reason.map(|fault| format!("this link is not served: {fault}")));
+        board.judge(*link, &judgement);
+        board.metrics().set_faults(&device.name, &judgement.faults);
+        self.judgement = judgement;
+        self.advertise();
+    }
+
+    /// Is a router on the link if there is a cable and it is one for it, and else is none any more.
+    fn advertise(&mut self) {
+        let PortState { carrier, link_local, .. } = *self.state.borrow();
+        if self.judgement.advertises {
+            self.advertiser.handle_carrier(carrier && link_local, Instant::now());
+        } else {
+            self.advertiser.handle_withdraw(Instant::now());
         }
     }
 
@@ -210,11 +341,13 @@ impl<C: Content, J: Journal> Port<C, J> {
 
     /// The kernel said something new of the port.
     fn handle_state(&mut self) {
-        let PortState { carrier, link_local, mtu } = *self.state.borrow_and_update();
-        let LinkContext { link, board, device, .. } = &*self.context;
+        let PortState { carrier, link_local, mtu, forced } = *self.state.borrow_and_update();
         self.advertiser.handle_mtu(mtu);
         self.transfers.set_mtu(mtu);
-        self.advertiser.handle_carrier(carrier && link_local, Instant::now());
+        self.advertise();
+        self.judge.handle_forced(forced);
+        self.judge.handle_carrier(carrier && link_local, Instant::now());
+        let LinkContext { link, board, device, .. } = &*self.context;
         let status = || board.watch().borrow().iter().find(|status| status.link == *link).cloned();
         match (carrier, status().map(|status| status.stage)) {
             (true, Some(Stage::Dark)) => {
@@ -268,6 +401,13 @@ fn report_send<C>(context: &LinkContext<C>, sent: io::Result<()>) {
 fn catalogue<C: Content>(content: &C) -> Catalogue {
     let name = |arch| content.boot_file(arch).map(|file| file.name);
     Catalogue { x64: name(Arch::X64), arm64: name(Arch::Arm64) }
+}
+
+async fn receive(socket: Option<&Datagrams>, buffer: &mut [u8]) -> io::Result<Received> {
+    match socket {
+        Some(socket) => socket.receive(buffer).await,
+        None => pending().await,
+    }
 }
 
 async fn next(committing: &mut Option<Committing>) -> (Change, Result<(), CommitError>) {

@@ -5,8 +5,8 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use netboot_proto::wire::dhcp6::{ALL_SERVERS, SERVER_PORT};
-use netboot_proto::wire::icmp6::{ALL_ROUTERS, HOP_LIMIT, ROUTER_SOLICITATION};
+use netboot_proto::wire::dhcp6::{ALL_SERVERS, CLIENT_PORT, SERVER_PORT};
+use netboot_proto::wire::icmp6::{ALL_ROUTERS, HOP_LIMIT, ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION};
 use nix::libc;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt, sockopt,
@@ -53,11 +53,11 @@ pub(crate) struct Received {
 // === impl Datagrams ===
 
 impl Datagrams {
-    /// Hears router solicitations and sends advertisements.
+    /// Hears router solicitations and advertisements, and sends both.
     pub(crate) fn icmp6(device: &Device) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
         let socket = Self::on(device, socket)?;
-        socket.attach_filter(&solicitations_only())?;
+        socket.attach_filter(&routers_and_solicitors())?;
         socket.set_multicast_hops_v6(HOP_LIMIT.into())?;
         socket.set_unicast_hops_v6(HOP_LIMIT.into())?;
         socket.set_recv_hoplimit_v6(true)?;
@@ -70,6 +70,12 @@ impl Datagrams {
         let socket = Self::udp(device, SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, SERVER_PORT, 0, 0))?;
         socket.join_multicast_v6(&ALL_SERVERS, device.index)?;
         Self::register(device, socket)
+    }
+
+    /// Asks other DHCPv6 servers, and hears them.
+    pub(crate) fn dhcp6_client(device: &Device) -> io::Result<Self> {
+        let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, CLIENT_PORT, 0, 0);
+        Self::register(device, Self::udp(device, any)?)
     }
 
     /// Hears TFTP requests to whatever address of ours.
@@ -168,15 +174,16 @@ pub(crate) fn http(device: &Device) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// What ICMP6_FILTER does `[RFC 3542 § 3.2]`, said in the one way that has a safe call: only the message type that is
-/// answered wakes us up.
-fn solicitations_only() -> [SockFilter; 4] {
+/// What ICMP6_FILTER does `[RFC 3542 § 3.2]`, said in the one way that has a safe call: only what
+/// routers say and hear wakes us up.
+fn routers_and_solicitors() -> [SockFilter; 5] {
     const LOAD_OCTET: u16 = 0x30;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
     [
         SockFilter::new(LOAD_OCTET, 0, 0, 0),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 1, ROUTER_SOLICITATION.into()),
+        SockFilter::new(JUMP_IF_EQUAL, 1, 0, ROUTER_SOLICITATION.into()),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, ROUTER_ADVERTISEMENT.into()),
         SockFilter::new(RETURN, 0, 0, u32::from(u16::MAX)),
         SockFilter::new(RETURN, 0, 0, 0),
     ]

@@ -68,6 +68,10 @@ impl<C: Content> Transfers<C> {
             }
             Opening::Ignore => return None,
         };
+        if let Some(reason) = self.context.gate.closed() {
+            tracing::debug!(%link, port, %peer, reason, "a TFTP request on a link that is not served");
+            return Some(error(ErrorCode::Undefined, "this link is not served"));
+        }
         let Some(file) = boot_file(&*self.context.content, &request.path) else {
             tracing::debug!(%link, port, %peer, path = request.path, "TFTP: no such boot file");
             return Some(error(ErrorCode::FileNotFound, "no such boot file"));
@@ -164,11 +168,13 @@ fn report<C>(
             tracing::debug!(%link, port, %peer, %file, "the client asked for the size only");
         }
         Outcome::Aborted { code, message, probe: false } => {
+            context.board.metrics().count_refusal(port, "tftp-aborted");
             context.board.explain(*link, Some(format!("the firmware stopped loading {file}: {message}")));
             tracing::warn!(%link, port, %peer, %file, code, message, "the client gave up a TFTP transfer");
         }
         Outcome::TimedOut { acknowledged } => {
             let text = format!("the far end fell silent while it loaded {file}, after {acknowledged} octets");
+            context.board.metrics().count_refusal(port, "tftp-timed-out");
             context.board.explain(*link, Some(text));
             tracing::warn!(%link, port, %peer, %file, acknowledged, "a TFTP client fell silent");
         }

@@ -46,6 +46,7 @@ pub(super) struct Lab {
     pub(super) far: Namespace,
     folder: TempDir,
     server: RefCell<Option<Child>>,
+    far_server: RefCell<Option<Child>>,
 }
 
 /// What dhclient was given.
@@ -68,6 +69,7 @@ impl Lab {
             far: Namespace::start(&format!("{name}-far"))?,
             folder: tempfile::tempdir()?,
             server: RefCell::new(None),
+            far_server: RefCell::new(None),
         };
         lab.content("node.efi", 1000)?;
         lab.plug()?;
@@ -82,7 +84,7 @@ impl Lab {
     /// Puts a further cable in.
     pub(super) fn plug_as(&self, near: &str, far: &str, port: u8) -> Result<()> {
         let near_mac = served::near_mac(port).to_string();
-        let far_mac = format!("02:00:00:00:{port:02x}:02");
+        let far_mac = served::far_mac(port).to_string();
         let far_pid = self.far.pid().to_string();
         let pair = [
             "link", "add", near, "address", &near_mac, "type", "veth", "peer", "name", far, "address",
@@ -120,21 +122,30 @@ impl Lab {
 
     /// The same by way of another program.
     pub(super) fn serve_with(&self, wrapper: &[&str]) -> Result<()> {
-        let myself = std::env::current_exe()?.to_string_lossy().into_owned();
-        let test = [&myself, "--exact", served::NAME, "--ignored", "--nocapture"];
-        let line: Vec<String> = wrapper.iter().chain(&test).map(|word| (*word).to_owned()).collect();
-        let folder = self.folder.path().to_owned();
-        let output = fs::File::options().append(true).create(true).open(self.path("output"))?;
-        let _stale = fs::remove_file(self.path("status"));
-        let server = self.near.network()?.enter(move || {
-            let (program, args) = line.split_first().context("no program")?;
-            let mut command = Command::new(program);
-            command.args(args).env(served::FOLDER, folder).stdin(Stdio::null());
-            command.stdout(output.try_clone()?).stderr(output);
-            Ok::<_, anyhow::Error>(command.process_group(0).spawn()?)
-        })??;
+        let server = start_server(&self.near, self.folder.path(), wrapper, &[])?;
         *self.server.borrow_mut() = Some(server);
         self.wait_for("the server", |lab| Ok(lab.statuses().is_ok_and(|links| !links.is_empty())))
+    }
+
+    /// Starts the server at the far end as well: a node of the same mesh.
+    pub(super) fn serve_far(&self) -> Result<()> {
+        let folder = self.folder.path().join("far");
+        fs::create_dir_all(&folder)?;
+        let server = start_server(&self.far, &folder, &[], &[(served::SIDE, "1")])?;
+        *self.far_server.borrow_mut() = Some(server);
+        self.wait_for("the far server", |lab| Ok(lab.far_statuses().is_ok_and(|links| !links.is_empty())))
+    }
+
+    /// What the far server says of its links.
+    pub(super) fn far_statuses(&self) -> Result<Vec<LinkStatus>> {
+        Ok(serde_json::from_slice(&fs::read(self.path("far/status"))?)?)
+    }
+
+    /// Has the server read again which links are forced.
+    pub(super) fn force(&self, ports: &str) -> Result<()> {
+        fs::write(self.path("forced"), ports)?;
+        let pid = self.server.borrow().as_ref().context("no server runs")?.id();
+        Ok(kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGHUP)?)
     }
 
     /// Kills the server in the middle of whatever it does, and starts it again.
@@ -276,11 +287,35 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if let Some(mut server) = self.server.borrow_mut().take() {
-            // Fails only when it is already gone.
-            let _gone = server.kill().and_then(|()| server.wait());
+        for server in [&self.server, &self.far_server] {
+            if let Some(mut server) = server.borrow_mut().take() {
+                // Fails only when it is already gone.
+                let _gone = server.kill().and_then(|()| server.wait());
+            }
         }
     }
+}
+
+/// Starts a server that serves what is in a folder.
+fn start_server(
+    machine: &Namespace,
+    folder: &Path,
+    wrapper: &[&str],
+    variables: &[(&'static str, &'static str)],
+) -> Result<Child> {
+    let myself = std::env::current_exe()?.to_string_lossy().into_owned();
+    let test = [&myself, "--exact", served::NAME, "--ignored", "--nocapture"];
+    let line: Vec<String> = wrapper.iter().chain(&test).map(|word| (*word).to_owned()).collect();
+    let output = fs::File::options().append(true).create(true).open(folder.join("output"))?;
+    let _stale = fs::remove_file(folder.join("status"));
+    let (folder, variables) = (folder.to_owned(), variables.to_vec());
+    machine.network()?.enter(move || {
+        let (program, args) = line.split_first().context("no program")?;
+        let mut command = Command::new(program);
+        command.args(args).env(served::FOLDER, folder).envs(variables).stdin(Stdio::null());
+        command.stdout(output.try_clone()?).stderr(output);
+        Ok::<_, anyhow::Error>(command.process_group(0).spawn()?)
+    })?
 }
 
 impl Dhclient {

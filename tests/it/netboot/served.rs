@@ -1,22 +1,29 @@
 //! The server's process: this test binary again, with a folder that says what to serve and holds what it wrote.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bootstrap::gateway::status::{self, ApiStatus, Sources};
+use bootstrap::store::journal::MeshStore;
 use mesh::allocate::attach;
 use mesh::{AddressPlan, Block, Change, Mac, Machine, MachineId, MemoryStore, Port, PortIndex, Role, Store};
 use netboot_server::{
-    Arch, Bytes, CommitError, Content, ContentFile, FileName, Gateway, GatewayConfig, IgnitionRefusal,
-    IgnitionRequest, Journal, RefusalStatus, ServerId, Services, Sha256,
+    Arch, Bytes, CommitError, Content, ContentFile, DEFAULT_HOLD_DOWN, FileName, Gateway, GatewayConfig,
+    IgnitionRefusal, IgnitionRequest, Journal, RefusalStatus, ServerId, Services, Sha256, StatusBoard,
 };
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::lab::BOOT;
 
+/// Says which end of the first cable serves: none for the near one, and this for the other.
+pub(super) const SIDE: &str = "MESHBOOT_TEST_NETBOOT_FAR";
 /// Names the folder; without it there is nothing to serve.
 pub(super) const FOLDER: &str = "MESHBOOT_TEST_NETBOOT";
 /// This test's name, by which the process is started.
@@ -36,6 +43,16 @@ pub(super) fn near_mac(port: u8) -> Mac {
     Mac([2, 0, 0, 0, port, 1])
 }
 
+/// The Ethernet address of a far port.
+pub(super) fn far_mac(port: u8) -> Mac {
+    Mac([2, 0, 0, 0, port, 2])
+}
+
+/// Which machine of the mesh this process is: the Ethernet addresses of its ports, and its block.
+fn identity() -> (fn(u8) -> Mac, &'static str) {
+    if env::var_os(SIDE).is_some() { (far_mac, "2001:db8::200/119") } else { (near_mac, "2001:db8::/119") }
+}
+
 #[test]
 #[ignore = "the process that the other tests start"]
 fn serve() -> Result<()> {
@@ -52,21 +69,40 @@ fn serve() -> Result<()> {
 async fn run(folder: &Path) -> Result<()> {
     let store = replay(folder)?;
     let (ledger, _) = store.load()?;
-    let machine = MachineId::from_mac(near_mac(0));
-    let ports = (0..8).map(|port| Ok((near_mac(port), PortIndex::try_from(port)?)));
+    let (mac, block) = identity();
+    let machine = MachineId::from_mac(mac(0));
+    let ports = (0..8).map(|port| Ok((mac(port), PortIndex::try_from(port)?)));
+    let hold_down = fs::read_to_string(folder.join("hold-down")).ok().map(|text| text.parse()).transpose()?;
     let config = GatewayConfig {
         machine,
-        block: Block::new("2001:db8::/119".parse()?).context("no block")?,
+        block: Block::new(block.parse()?).context("no block")?,
         ports: ports.collect::<Result<_>>()?,
         links: ledger.links().cloned().collect(),
         boot: BOOT.parse()?,
         server_id: ServerId::of_machine(machine),
         excluded: Vec::new(),
         services: Services::new(vec!["2001:db8::53".parse()?], vec!["mesh.example".parse()?], Vec::new())?,
+        site: AddressPlan::default().machines,
+        hold_down: hold_down.map_or(DEFAULT_HOLD_DOWN, Duration::from_secs),
+        forced: forced(folder),
     };
     let files = Arc::new(Folder { path: folder.to_owned() });
     let journal = Arc::new(Lines { path: folder.to_owned(), store });
     let gateway = Gateway::open(config, files, journal).await?;
+    let handle = gateway.handle();
+    let mut hangup = signal(SignalKind::hangup())?;
+    let words = folder.to_owned();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            handle.force(forced(&words)).await;
+        }
+    });
+    let ours = ledger.machine(machine).context("this machine is not in the ledger")?.clone();
+    let page = status_page(gateway.handle().status().clone(), ours)?;
+    tokio::spawn(async move {
+        // The test that wants the page finds it, or not.
+        let _ended = page.await;
+    });
     let mut board = gateway.handle().status().watch();
     let status = folder.join("status");
     tokio::spawn(async move {
@@ -85,19 +121,44 @@ async fn run(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The real status page, on the machine's own address.
+fn status_page(board: StatusBoard, machine: Machine) -> Result<impl Future<Output = Result<()>> + use<>> {
+    let (_, block) = identity();
+    let block = Block::new(block.parse()?).context("no block")?;
+    let (stop, stopped) = watch::channel(false);
+    let (api, seen) = watch::channel(ApiStatus { available: false, reason: None });
+    let (anycasts, anycasts_seen) = watch::channel(Vec::new());
+    let sources = Sources {
+        machine,
+        api: seen,
+        anycasts: anycasts_seen,
+        board,
+        store: Arc::new(MeshStore::relay(None)?),
+    };
+    Ok(async move {
+        let _kept = (stop, api, anycasts);
+        status::serve(block.vip(), sources, stopped).await
+    })
+}
+
+/// The ports that are forced: words of a file.
+fn forced(folder: &Path) -> BTreeSet<String> {
+    let words = fs::read_to_string(folder.join("forced")).unwrap_or_default();
+    words.split_whitespace().map(str::to_owned).collect()
+}
+
 /// The ledger as the last process left it.
 fn replay(folder: &Path) -> Result<MemoryStore> {
     let store = MemoryStore::default();
+    let (mac, _) = identity();
     let near = Machine {
-        id: MachineId::from_mac(near_mac(0)),
+        id: MachineId::from_mac(mac(0)),
         name: "seed".parse()?,
         role: Role::Seed,
         block: mesh::BlockNumber(0),
         router_id: 1.try_into()?,
         ports: (0..8)
-            .map(|port| {
-                Ok(Port { index: port.try_into()?, mac: near_mac(port), name: format!("near{port}") })
-            })
+            .map(|port| Ok(Port { index: port.try_into()?, mac: mac(port), name: format!("near{port}") }))
             .collect::<Result<_>>()?,
     };
     let lines = fs::read_to_string(folder.join("ledger")).unwrap_or_default();

@@ -13,8 +13,9 @@ const fn package(name: &'static str, proof: &'static str) -> Package {
 }
 
 /// Real clients, servers and checkers.
-const PACKAGES: [Package; 16] = [
+const PACKAGES: [Package; 17] = [
     package("isc-dhcp-client", "/sbin/dhclient"),
+    package("dnsmasq-base", "/usr/sbin/dnsmasq"),
     package("curl", "/usr/bin/curl"),
     package("tftp-hpa", "/usr/bin/tftp"),
     package("ndisc6", "/usr/bin/rdisc6"),

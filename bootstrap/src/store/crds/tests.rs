@@ -109,6 +109,9 @@ fn a_report_comes_back_from_a_status() {
         far_machine: link.far.machine,
         far_node: Some("node2".parse().unwrap()),
         bytes: 1 << 33,
+        faults: Vec::new(),
+        forced: false,
+        neighbour: false,
     };
     let status = BootStatus::new(&report, "node1-p0");
     assert_eq!(status.since.as_deref(), Some("2027-01-15T08:00:00Z"));

@@ -267,6 +267,21 @@ fn the_last_one_says_that_it_is_no_router() {
 }
 
 #[test]
+fn a_router_that_was_withdrawn_comes_back_with_its_carrier() {
+    let now = epoch();
+    let mut router = running(7, now);
+    router.handle_withdraw(now);
+    assert_eq!(sent(&mut router), [(Occasion::Final, ALL_NODES)]);
+    router.handle_withdraw(now);
+    assert_eq!((sent(&mut router), router.next_deadline()), (vec![], None));
+    router.handle_carrier(true, now);
+    assert_eq!(until(&mut router, now), [], "the last word to all nodes was just now");
+    let again = until(&mut router, now + MIN_DELAY_BETWEEN_RAS);
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_eq!(again[0].1, Occasion::Initial);
+}
+
+#[test]
 fn what_is_advertised_is_what_the_link_has() {
     let dns: Ipv6Addr = "2001:db8::53".parse().unwrap();
     let services = Services::new(vec![dns], vec!["mesh.example".parse().unwrap()], vec![]).unwrap();

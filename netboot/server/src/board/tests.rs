@@ -1,4 +1,4 @@
-use mesh::PortIndex;
+use mesh::{LinkFault, PortIndex};
 
 use super::*;
 
@@ -12,6 +12,11 @@ fn board() -> StatusBoard {
         board.add(link(port), "eth", Ipv6Addr::LOCALHOST, None);
     }
     board
+}
+
+fn judged(faults: &[LinkFault], forced: bool) -> Judgement {
+    let serves = faults.is_empty() || forced;
+    Judgement { faults: faults.to_vec(), serves, advertises: serves, forced, neighbour: false }
 }
 
 fn stage(board: &StatusBoard) -> Stage {
@@ -55,6 +60,73 @@ fn watchers_hear_of_changes_only() {
     assert!(!watcher.has_changed().unwrap());
     board.set_stage(link(0), Stage::Ready, None);
     assert!(watcher.has_changed().unwrap());
+}
+
+#[test]
+fn a_boots_steps_are_remembered_and_counted() {
+    let board = board();
+    board.restart(link(0), Stage::Carrier);
+    board.hear(link(0), Sound::Dhcp);
+    board.restart(link(0), Stage::Addressed);
+    board.explain(link(0), Some("because".to_owned()));
+    board.advance(link(0), Stage::Loading);
+    board.count(link(0), 9);
+    board.restart(link(0), Stage::Addressed);
+    let timelines = board.timelines();
+    let boots = &timelines.iter().find(|timeline| timeline.link == link(0)).unwrap().boots;
+    let stages: Vec<Vec<Stage>> =
+        boots.iter().map(|boot| boot.steps.iter().map(|step| step.stage).collect()).collect();
+    let whole = vec![Stage::Dark, Stage::Carrier, Stage::Addressed, Stage::Loading];
+    assert_eq!(stages, [whole, vec![Stage::Addressed]]);
+    assert_eq!((boots[0].heard.dhcp, boots[0].steps[3].bytes), (1, 9));
+    assert_eq!(boots[0].steps[2].notes[0].1, "because");
+    let text = board.metrics_text().unwrap();
+    for line in [
+        "meshboot_stages_total{port=\"eth\",stage=\"addressed\"} 2",
+        "meshboot_sent_bytes_total{port=\"eth\",stage=\"loading\"} 9",
+        "meshboot_stage_seconds_count{port=\"eth\",stage=\"addressed\"} 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "no `{line}` in\n{text}");
+    }
+}
+
+#[test]
+fn a_fault_is_the_reason_until_it_is_gone_or_overruled() {
+    let board = board();
+    let reason = || board.watch().borrow()[0].reason.clone();
+    let faults = [LinkFault::Looped { port: "eth1".to_owned() }];
+    board.explain(link(0), Some("because".to_owned()));
+    board.judge(link(0), &judged(&faults, false));
+    assert!(reason().unwrap().starts_with("not served: what port eth1"));
+    board.explain(link(0), None);
+    board.set_stage(link(0), Stage::Joining, Some("CNI".to_owned()));
+    assert!(reason().unwrap().starts_with("not served"));
+    board.judge(link(0), &judged(&faults, true));
+    assert_eq!(reason(), None);
+    board.explain(link(0), Some("because".to_owned()));
+    board.judge(link(0), &judged(&[], true));
+    assert_eq!(reason().as_deref(), Some("because"));
+    board.judge(link(0), &judged(&faults, false));
+    board.judge(link(0), &judged(&[], false));
+    assert_eq!(reason(), None);
+}
+
+#[test]
+fn a_boot_that_came_by_another_cable_ends_here_when_its_node_shows() {
+    let board = board();
+    let neighbour = |neighbour| Judgement { neighbour, ..judged(&[], false) };
+    board.restart(link(0), Stage::Addressed);
+    board.set_stage(link(0), Stage::Loading, None);
+    board.judge(link(0), &neighbour(true));
+    assert_eq!(stage(&board), Stage::Carrier);
+    // It went, and boots here; nothing that is known already ends that.
+    board.set_stage(link(0), Stage::Loading, None);
+    board.judge(link(0), &neighbour(true));
+    assert_eq!(stage(&board), Stage::Loading);
+    board.set_stage(link(0), Stage::Configured, None);
+    board.judge(link(0), &neighbour(false));
+    board.judge(link(0), &neighbour(true));
+    assert_eq!(stage(&board), Stage::Configured, "it is this boot's own node that shows");
 }
 
 #[test]

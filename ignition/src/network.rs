@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
+use ipnet::Ipv6Net;
 use mesh::{Block, Port};
 
 use crate::tree::{PUBLIC, Tree};
@@ -23,7 +24,7 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
         RoleDetail::Seed { uplink, .. } => (uplink.as_ref(), None),
         RoleDetail::Node { boot, .. } => (None, *boot),
     };
-    file("05-lo.network", loopback(block.vip()));
+    file("05-lo.network", loopback(block.vip(), block.net()));
     if let Some(uplink) = uplink {
         file("07-uplink.network", uplink_network(uplink));
     }
@@ -50,8 +51,12 @@ pub fn networkd_conf() -> &'static str {
 /// The node's own address. Anycast addresses come and go at run time, with the services behind them; a restart of
 /// networkd keeps those that are there.
 #[must_use]
-pub fn loopback(vip: Ipv6Addr) -> String {
-    format!("[Match]\nName=lo\n\n[Network]\nKeepConfiguration=static\nAddress={vip}/128\n")
+pub fn loopback(vip: Ipv6Addr, block: Ipv6Net) -> String {
+    format!(
+        "[Match]\nName=lo\n\n[Network]\nKeepConfiguration=static\nAddress={vip}/128\n\n\
+         # What the block does not hold is unreachable here, and must not follow a default route back out.\n\
+         [Route]\nDestination={block}\nType=unreachable\n"
+    )
 }
 
 /// A mesh port, which is the `near` end of its link.

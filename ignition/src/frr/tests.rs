@@ -51,8 +51,9 @@ fn every_port_is_a_neighbour() {
 #[test]
 fn a_node_announces_its_block_and_its_anycast_addresses_only() {
     let conf = frr_conf(&plan());
-    assert!(lines(&conf).contains(&"ipv6 prefix-list block seq 5 permit 2001:db8::400/119"));
+    assert!(lines(&conf).contains(&"network 2001:db8::400/119"));
     assert!(lines(&conf).contains(&"ipv6 prefix-list anycast seq 5 permit fd65:7b9c:569:680::/64 ge 128"));
+    assert!(!conf.contains("redistribute static"));
     assert!(!conf.contains("uplink"));
     assert!(!conf.contains("redistribute kernel"));
 }

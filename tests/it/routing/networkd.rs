@@ -32,7 +32,7 @@ fn start(node: &Namespace, identity: Identity) -> Result<()> {
     shell(node, script)?;
     let mut files = vec![
         ("networkd.conf.d/10-meshboot.conf".to_owned(), networkd_conf().to_owned()),
-        ("network/05-lo.network".to_owned(), loopback(identity.vip())),
+        ("network/05-lo.network".to_owned(), loopback(identity.vip(), identity.block())),
     ];
     for (index, name) in PORTS.iter().enumerate() {
         let port = Port {

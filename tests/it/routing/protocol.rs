@@ -38,6 +38,11 @@ impl Protocol {
         }
     }
 
+    /// BGP is told the block; OSPF takes it from a static route.
+    pub(crate) fn originates_block(self) -> bool {
+        matches!(self, Self::Bgp | Self::BgpBfd)
+    }
+
     /// OSPF announces what is on `lo`, which holds the node's own address too.
     pub(crate) fn announces_vip(self) -> bool {
         matches!(self, Self::Ospf6 | Self::Ospf6External)

@@ -126,6 +126,10 @@ impl Ring {
         let writer = Writer { board: Arc::clone(&self.board), place };
         let netlink = Netlink::open(&network, Some(Arc::new(writer)))?;
         netlink.add_address("lo", identity.vip(), 128, true)?;
+        if self.protocol.originates_block() {
+            // On a node networkd does.
+            network.ip(&["-6", "route", "add", "unreachable", &identity.block().to_string()])?;
+        }
         for (port, name) in PORTS.iter().enumerate() {
             let near = identity.near(port);
             netlink.set_link(name, true)?;

@@ -113,18 +113,25 @@ pub fn accounts(witnesses: &[Witness], target: &str, now: u64) -> Vec<Account> {
             if !names(target, &near, status) && far.as_deref() != Some(target) {
                 continue;
             }
+            let hangs = causes::hangs(status, step, now);
+            let blocked = !status.faults.is_empty() && !status.forced;
             accounts.push(Account {
                 near,
                 index: status.link.port.get(),
                 port: status.port.clone(),
                 far,
                 stage: step.stage,
-                hangs: causes::hangs(status, step, now).map(|still| still.as_secs()),
+                hangs: hangs.map(|still| still.as_secs()),
                 neighbour: causes::is_neighbour(status, step),
                 reason: status.reason.clone(),
                 boot: boot.clone(),
                 before: timeline.boots.len().saturating_sub(1),
-                advice: causes::advice(status, boot, step),
+                // Nothing is to be tried as long as the boot goes on.
+                advice: if hangs.is_some() || blocked {
+                    causes::advice(status, boot, step)
+                } else {
+                    Vec::new()
+                },
             });
         }
     }
@@ -184,14 +191,14 @@ impl Account {
             let rate = step.rate().map_or_else(String::new, |rate| format!(" at {}/s", size(rate)));
             let _infallible = writeln!(
                 out,
-                "  +{:<10}{:<12}{:<10}{sent}{rate}",
+                "  +{:<13}{:<12}{:<13}{sent}{rate}",
                 span(after),
                 step.stage.to_string(),
                 span(took)
             );
             for (when, note) in &step.notes {
                 let after = Duration::from_millis(when.saturating_sub(begun));
-                let _infallible = writeln!(out, "   +{:<9}  {note}", span(after));
+                let _infallible = writeln!(out, "   +{:<12}  {note}", span(after));
             }
         }
         let heard = self.boot.heard;

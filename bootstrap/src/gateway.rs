@@ -44,6 +44,9 @@ pub mod services;
 pub mod settings;
 pub mod status;
 
+/// Threads for what cannot be waited for otherwise.
+const BLOCKING_THREADS: usize = 32;
+
 /// Serves until it is told to stop. The ports in `forced`, besides those in the settings, are served whatever is wrong
 /// with their links.
 ///
@@ -53,7 +56,9 @@ pub mod status;
 pub fn run(path: &Path, forced: &[String]) -> Result<()> {
     let mut settings = GatewaySettings::read(path)?;
     settings.forced_links.extend(forced.iter().cloned());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // Files are read and the ledger is written on these; the unit's limit of tasks is no place to find out how many.
+    let runtime = runtime.worker_threads(2).max_blocking_threads(BLOCKING_THREADS).enable_all().build();
     runtime.context("cannot start the async runtime")?.block_on(serve(settings, path, forced))
 }
 

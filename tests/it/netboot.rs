@@ -1,6 +1,8 @@
 //! The netboot servers between two machines joined by a cable, with the clients that people use: rdisc6,
 //! dhclient, tftp-hpa and curl. Network namespaces are the machines; the server is a process of its own.
 
+mod abuse;
+mod garbage;
 mod judged;
 mod lab;
 mod served;

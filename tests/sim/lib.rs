@@ -1,4 +1,4 @@
-//! What the tests share: network namespaces, routing daemons, probes.
+//! What the tests share: network namespaces, routing daemons, probes, and clients that do what they are told.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,11 @@
 )]
 
 pub mod advertise;
+pub mod firmware;
 pub mod frr;
+pub mod garbage;
+pub mod http;
 pub mod netlink;
 pub mod netns;
 pub mod probe;
+pub mod tftp;

@@ -7,7 +7,8 @@
 //!    +---------------------+---------------------------------------------+
 //! ```
 //!
-//! From any state, [`Advertiser::handle_stop`] sends one last advertisement with a lifetime of zero. Solicitations are
+//! From any state, [`Advertiser::handle_stop`] sends one last advertisement with a lifetime of zero, and so does
+//! [`Advertiser::handle_withdrawal`], after which the next word of a carrier begins anew. Solicitations are
 //! answered after a moment: to the station that asks if it has an address, else to all nodes, who are told no more
 //! often than every [`MIN_DELAY_BETWEEN_RAS`].
 
@@ -88,6 +89,8 @@ enum State {
     Initial { left: u32 },
     /// As long as it lasts.
     Steady,
+    /// The last word is said until the caller says otherwise.
+    Withdrawn,
     /// The last word is said.
     Stopped,
 }
@@ -121,14 +124,14 @@ impl<R: RngCore> Advertiser<R> {
     /// The carrier came or went.
     pub fn handle_carrier(&mut self, carrier: bool, now: Instant) {
         match (self.state, carrier) {
-            (State::Silent, true) => {
+            (State::Silent | State::Withdrawn, true) => {
                 self.state = State::Initial { left: MAX_INITIAL_RTR_ADVERTISEMENTS };
                 // One may have gone out to a client whose datagram was faster than the word of the carrier.
                 let allowed = self.last_multicast.map_or(now, |last| last + MIN_DELAY_BETWEEN_RAS);
                 self.timers.set(Timer::Multicast, allowed.max(now));
                 self.handle_timeout(now);
             }
-            (State::Initial { .. } | State::Steady, false) => {
+            (State::Initial { .. } | State::Steady | State::Withdrawn, false) => {
                 self.state = State::Silent;
                 self.timers.clear();
                 // Who comes next has heard none of these.
@@ -178,7 +181,7 @@ impl<R: RngCore> Advertiser<R> {
     /// hears one first: to all nodes if that may be, else to the client alone, for whom the limit of all nodes' does
     /// not hold `[RFC 4861 § 6.2.6]`.
     pub fn handle_client(&mut self, client: SocketAddrV6, now: Instant) {
-        if self.state == State::Stopped {
+        if matches!(self.state, State::Stopped | State::Withdrawn) {
             return;
         }
         let address = *client.ip();
@@ -190,24 +193,26 @@ impl<R: RngCore> Advertiser<R> {
         }
     }
 
-    /// The port is to be silent until its carrier is told of again: its link is not one to be a router on. As after
-    /// [`handle_stop`](Self::handle_stop), hosts are told at once `[RFC 4861 § 6.2.5]`.
-    pub fn handle_withdraw(&mut self, now: Instant) {
-        if matches!(self.state, State::Initial { .. } | State::Steady) {
-            self.multicast(Occasion::Final, now);
-            self.state = State::Silent;
-            self.timers.clear();
-            self.solicited = false;
+    /// The router stops for good: hosts shall not wait for its lifetime to end `[RFC 4861 § 6.2.5]`.
+    pub fn handle_stop(&mut self, now: Instant) {
+        self.end(State::Stopped, now);
+    }
+
+    /// The router is to be none on this link, in the same words, until [`handle_carrier`](Self::handle_carrier) is
+    /// called again.
+    pub fn handle_withdrawal(&mut self, now: Instant) {
+        if self.state != State::Stopped {
+            self.end(State::Withdrawn, now);
         }
     }
 
-    /// The router stops: hosts shall not wait for its lifetime to end `[RFC 4861 § 6.2.5]`.
-    pub fn handle_stop(&mut self, now: Instant) {
-        if !matches!(self.state, State::Silent | State::Stopped) {
+    fn end(&mut self, state: State, now: Instant) {
+        if matches!(self.state, State::Initial { .. } | State::Steady) {
             self.multicast(Occasion::Final, now);
         }
-        self.state = State::Stopped;
+        self.state = state;
         self.timers.clear();
+        self.solicited = false;
     }
 
     /// Time has passed.
@@ -219,7 +224,9 @@ impl<R: RngCore> Advertiser<R> {
                     let occasion = match self.state {
                         _ if self.solicited => Occasion::Solicited,
                         State::Initial { .. } => Occasion::Initial,
-                        State::Steady | State::Silent | State::Stopped => Occasion::Periodic,
+                        State::Steady | State::Silent | State::Withdrawn | State::Stopped => {
+                            Occasion::Periodic
+                        }
                     };
                     self.multicast(occasion, now);
                 }

@@ -113,7 +113,7 @@ enum State {
     /// Blocks behind `acked` up to `sent` are on their way.
     Sending { acked: u64, sent: u64, retransmits: u32 },
     /// Nothing more happens.
-    Finished,
+    Finished { acknowledged: u64 },
 }
 
 /// How long an answer takes `[RFC 6298]`.
@@ -173,7 +173,7 @@ impl Transfer {
             return;
         }
         match (self.state, packet) {
-            (State::Finished, _) => {}
+            (State::Finished { .. }, _) => {}
             (state, Packet::Error { code, message }) => {
                 let probe = matches!(state, State::Offered { .. });
                 self.finish(Outcome::Aborted { code, message, probe });
@@ -207,7 +207,7 @@ impl Transfer {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(Timer::Answer) = self.timers.expire(now) {
             match self.state {
-                State::Finished => {}
+                State::Finished { .. } => {}
                 State::Offered { retransmits } if retransmits < self.clock.max_retransmits() => {
                     self.send_offer(retransmits + 1, now);
                 }
@@ -246,7 +246,7 @@ impl Transfer {
         match self.state {
             State::Offered { .. } => 0,
             State::Sending { acked, .. } => (acked * u64::from(self.block)).min(self.size),
-            State::Finished => self.size,
+            State::Finished { acknowledged } => acknowledged,
         }
     }
 
@@ -306,7 +306,8 @@ impl Transfer {
     }
 
     fn finish(&mut self, outcome: Outcome) {
-        self.state = State::Finished;
+        let acknowledged = if outcome == Outcome::Complete { self.size } else { self.acknowledged() };
+        self.state = State::Finished { acknowledged };
         self.timers.stop(Timer::Answer);
         self.outputs.push_back(Output::Finished(outcome));
     }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// How much is read at once: it bounds what a client that stops reading keeps in memory.
-pub(crate) const CHUNK: usize = 128 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
+/// The same for a reader that takes little at a time, and of which there may be hundreds.
+const AHEAD: usize = 32 * 1024;
 
 /// A file, and the piece of it that was read last.
 #[derive(Debug)]
@@ -41,13 +43,17 @@ impl FileReader {
 
     /// The octets from `offset` on, `len` of them, from memory if they were read before.
     pub(crate) async fn read(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
-        if let Some(found) = self.cached(offset, len) {
-            return Ok(found);
+        if self.cached(offset, len).is_none() {
+            let ahead = self.size.saturating_sub(offset).min(AHEAD.max(len) as u64);
+            self.chunk = read_at(Arc::clone(&self.file), offset, ahead).await?;
+            self.chunk_at = offset;
         }
-        let ahead = self.size.saturating_sub(offset).min(CHUNK.max(len) as u64);
-        self.chunk = read_at(Arc::clone(&self.file), offset, ahead).await?;
-        self.chunk_at = offset;
-        self.cached(offset, len).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        let found = self.cached(offset, len).ok_or(io::ErrorKind::UnexpectedEof)?;
+        // The end of a piece is its last use, unless the client lost it; hundreds of clients may be waited for.
+        if found.as_ptr_range().end == self.chunk.as_ptr_range().end {
+            self.chunk = Bytes::new();
+        }
+        Ok(found)
     }
 
     /// The file itself, for a reader that goes through it once.

@@ -11,13 +11,14 @@ use ipnet::Ipv6Net;
 use mesh::{Block, Far, Link, LinkId, Mac, MachineId, PortIndex};
 use netboot_proto::Services;
 use netboot_proto::dhcp6::{self, DEFAULT_LIFETIMES, ServerId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::StatusBoard;
 use crate::content::Content;
 use crate::gate::Gate;
+use crate::http::MAX_FILES;
 use crate::journal::Journal;
 use crate::links::{Interface, InterfaceKind, LinkEvent, Links, LinksError};
 use crate::neighbours::Neighbours;
@@ -406,6 +407,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             board: self.board.clone(),
             neighbours: Arc::clone(&self.neighbours),
             gate: Gate::default(),
+            files: Arc::new(Semaphore::new(MAX_FILES)),
         };
         let judging =
             Judging { site: self.config.site, hold_down: self.config.hold_down, own: self.own.subscribe() };

@@ -4,11 +4,12 @@
 //! follows no redirect. The rest is for clients that resume: one range, and an ETag that is the digest.
 
 mod body;
+mod connections;
+mod detached;
 mod query;
 mod range;
 
-use std::convert::Infallible;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,8 @@ use hyper::header::{
     ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH,
     IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER,
 };
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh::Stage;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::content::{Content, ContentFile, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256};
 use crate::file::FileReader;
@@ -34,66 +29,20 @@ use crate::transfer::boot_file;
 use body::Body;
 use range::Wanted;
 
-/// Connections of one port at a time; others wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 64;
-/// The most that a request's head may have.
-const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 64;
-/// How long a request's head may take, and a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) use connections::serve;
+pub use detached::DetachedHttp;
+
+/// Files that one port sends at a time: each has a piece or two of its file in memory. Others wait for their turn.
+pub(crate) const MAX_FILES: usize = 64;
 /// Ignition waits 10 s for an answer's head.
 const IGNITION_TIMEOUT: Duration = Duration::from_secs(8);
 /// After this many seconds a machine that was told to wait may ask again.
 const RETRY_SECONDS: &str = "2";
-/// The kernel may have no more connections to give for a moment.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const EFI: &str = "application/efi";
 const OCTETS: &str = "application/octet-stream";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
-
-/// Serves the clients of one port for ever.
-pub(crate) async fn serve<C: Content>(context: Arc<LinkContext<C>>, listener: TcpListener) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, SocketAddr::V6(peer))) => {
-                let context = Arc::clone(&context);
-                connections.spawn(async move {
-                    converse(&context, stream, peer).await;
-                    drop(permit);
-                });
-            }
-            Ok((_, SocketAddr::V4(_))) => {}
-            Err(error) => {
-                let LinkContext { link, device, .. } = &*context;
-                tracing::warn!(%link, port = device.name, %error, "could not accept an HTTP connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn converse<C: Content>(context: &Arc<LinkContext<C>>, stream: TcpStream, peer: SocketAddrV6) {
-    let service = service_fn(|request| {
-        let context = Arc::clone(context);
-        async move { Ok::<_, Infallible>(respond(&context, peer, &request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        let LinkContext { link, device, .. } = &**context;
-        tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
-    }
-}
 
 async fn respond<C: Content>(
     context: &Arc<LinkContext<C>>,
@@ -162,6 +111,11 @@ async fn send_file<C: Content>(
             return response;
         }
     };
+    let turn = match *request.method() {
+        Method::HEAD => None,
+        // None as well if the semaphore were closed, which it never is.
+        _ => Arc::clone(&context.files).acquire_owned().await.ok(),
+    };
     let reader = match FileReader::open(&file.path, file.size).await {
         Ok(reader) => reader,
         Err(error) => {
@@ -170,12 +124,13 @@ async fn send_file<C: Content>(
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read here");
         }
     };
-    let body = if request.method() == Method::HEAD {
-        Body::empty()
-    } else {
-        context.board.advance(context.link, stage);
-        let context = Arc::clone(context);
-        Body::file(reader, from, to, move |octets| context.board.count(context.link, octets))
+    let body = match turn {
+        None => Body::empty(),
+        Some(turn) => {
+            context.board.advance(context.link, stage);
+            let context = Arc::clone(context);
+            Body::file(reader, from, to, turn, move |octets| context.board.count(context.link, octets))
+        }
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -253,10 +208,12 @@ fn far_station<C>(
     question: &query::Question,
 ) -> Option<mesh::Mac> {
     let known = context.neighbours.station(context.device.index, address);
-    known.or(match question.ports.as_slice() {
+    let only = || match question.ports.as_slice() {
         [(_, mac)] => Some(*mac),
         _ => None,
-    })
+    };
+    // Blocks and names are made of it, and a group is nobody.
+    known.filter(|mac| mac.is_unicast()).or_else(only).filter(|mac| mac.is_unicast())
 }
 
 fn refuse<C>(context: &LinkContext<C>, refusal: &IgnitionRefusal) -> Response<Body> {

@@ -34,6 +34,7 @@ pub use content::{
     Content, ContentFile, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256, Sha256Error,
 };
 pub use gateway::{Gateway, GatewayConfig, GatewayEvent, GatewayHandle, OpenError, RunError};
+pub use http::DetachedHttp;
 pub use journal::{CommitError, Journal};
 pub use netboot_proto::dhcp6::ServerId;
 pub use netboot_proto::judge::DEFAULT_HOLD_DOWN;

@@ -17,7 +17,7 @@ use netboot_proto::ra::{self, Advertiser};
 use netboot_proto::wire::icmp6::ROUTER_SOLICITATION;
 use netboot_proto::{Arch, Catalogue};
 use rand_core::{OsRng, RngCore as _, TryRngCore, UnwrapErr};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,8 @@ pub(crate) struct LinkContext<C> {
     pub(crate) board: StatusBoard,
     pub(crate) neighbours: Arc<Neighbours>,
     pub(crate) gate: Gate,
+    /// Who may send a file by HTTP.
+    pub(crate) files: Arc<Semaphore>,
 }
 
 /// This machine's ports.
@@ -249,6 +251,7 @@ impl<C: Content, J: Journal> Port<C, J> {
                 }
                 () = sleep_until(deadline) => {
                     self.judge.handle_timeout(Instant::now());
+                    self.pump_judge().await;
                     self.advertiser.handle_timeout(Instant::now());
                     self.server.handle_timeout(Instant::now());
                 }
@@ -314,7 +317,7 @@ impl<C: Content, J: Journal> Port<C, J> {
         if self.judgement.advertises {
             self.advertiser.handle_carrier(carrier && link_local, Instant::now());
         } else {
-            self.advertiser.handle_withdraw(Instant::now());
+            self.advertiser.handle_withdrawal(Instant::now());
         }
     }
 

@@ -22,7 +22,8 @@ const MAX_SEGMENTED: usize = 65_000;
 const MAX_SEGMENTS: usize = 64;
 /// A client that does not take what was sent to it for this long is gone, also if it says that its window is closed.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
-const BACKLOG: i32 = 128;
+/// Connections that wait for a seat: more than are thrown at a port at once.
+const BACKLOG: i32 = 1024;
 
 /// The port that a socket belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]

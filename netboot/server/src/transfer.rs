@@ -118,8 +118,8 @@ async fn run<C: Content>(
                     if counted == 0 {
                         context.board.advance(context.link, Stage::Loading);
                     }
-                    let content = reader.read(burst.offset, burst.len).await?;
-                    socket.send_row(peer, &burst.frame(&content), burst.segment()).await?;
+                    let row = burst.frame(&reader.read(burst.offset, burst.len).await?);
+                    socket.send_row(peer, &row, burst.segment()).await?;
                     let acknowledged = transfer.acknowledged();
                     // The board tells its watchers, so it hears of pieces and not of packets.
                     if acknowledged - counted >= crate::file::CHUNK as u64 || counted == 0 {

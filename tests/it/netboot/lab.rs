@@ -166,10 +166,25 @@ impl Lab {
         Ok(())
     }
 
-    /// The server's memory.
+    /// How many HTTP connections the near end has.
+    pub(super) fn connections(&self) -> Result<usize> {
+        let filter = ["-H", "-n", "-t", "state", "established", "sport = :80"];
+        Ok(self.near.run("ss", &filter)?.lines().count())
+    }
+
+    /// How many sockets of UDP the near end has: each TFTP transfer is one.
+    pub(super) fn datagram_sockets(&self) -> Result<usize> {
+        Ok(self.near.run("ss", &["-H", "-n", "-u", "-a"])?.lines().count())
+    }
+
+    /// The most memory that the server ever had.
     pub(super) fn resident_kib(&self) -> Result<u64> {
         let pid = self.server.borrow().as_ref().context("no server runs")?.id();
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        for l in
+            status.lines().filter(|l| l.starts_with("Vm") || l.starts_with("Rss") || l.starts_with("Threads"))
+        {
+        }
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
@@ -194,11 +209,21 @@ impl Lab {
     }
 
     /// Waits until something is so.
-    pub(super) fn wait_for(&self, what: &str, mut so: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
+    pub(super) fn wait_for(&self, what: &str, so: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
+        self.wait_within(PATIENCE, what, so)
+    }
+
+    /// Waits until something is so that may take long.
+    pub(super) fn wait_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut so: impl FnMut(&Self) -> Result<bool>,
+    ) -> Result<()> {
         let begun = Instant::now();
         while !so(self)? {
-            if begun.elapsed() > PATIENCE {
-                bail!("{what} did not come within {PATIENCE:?}: {:?}\n{}", self.statuses(), self.log());
+            if begun.elapsed() > patience {
+                bail!("{what} did not come within {patience:?}: {:?}\n{}", self.statuses(), self.log());
             }
             if let Some(server) = self.server.borrow_mut().as_mut()
                 && let Some(status) = server.try_wait()?
@@ -313,6 +338,8 @@ fn start_server(
         let (program, args) = line.split_first().context("no program")?;
         let mut command = Command::new(program);
         command.args(args).env(served::FOLDER, folder).envs(variables).stdin(Stdio::null());
+        // As its unit has it.
+        command.env("MALLOC_ARENA_MAX", "2");
         command.stdout(output.try_clone()?).stderr(output);
         Ok::<_, anyhow::Error>(command.process_group(0).spawn()?)
     })?

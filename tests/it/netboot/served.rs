@@ -58,12 +58,16 @@ fn identity() -> (fn(u8) -> Mac, &'static str) {
 fn serve() -> Result<()> {
     let folder = PathBuf::from(env::var_os(FOLDER).context("no folder to serve")?);
     let log = File::options().append(true).create(true).open(folder.join("log"))?;
+    // A log that has every packet is slower than the network.
+    let level = fs::read_to_string(folder.join("level")).unwrap_or_else(|_| "trace".to_owned());
     tracing_subscriber::fmt()
-        .with_env_filter("netboot_server=trace")
+        .with_env_filter(format!("netboot_server={level}"))
         .with_ansi(false)
         .with_writer(log)
         .init();
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(run(&folder))
+    // As the gateway has them.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).max_blocking_threads(32).enable_all().build()?.block_on(run(&folder))
 }
 
 async fn run(folder: &Path) -> Result<()> {

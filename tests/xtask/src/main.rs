@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 mod deps;
+mod fuzz;
 
 const HELP: &str = "\
 cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, property and network-namespace tests,
@@ -17,6 +18,9 @@ cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, pro
 cargo xtask vm [--install-deps]     that mesh alone: seed and two machines in a line, then teardown
 cargo xtask vm grid                 README's mesh of five, its cables cut and its machines' plugs pulled: an hour
 cargo xtask bench routing           the routing protocols compared (tests/README.md)
+cargo xtask fuzz [TARGET] [--seconds N]
+                                    looks for octets that break a promise, for 600 s or N in each target of
+                                    tests/fuzz or in one; CI replays what was found
 --install-deps installs the Debian packages that a lane needs; without it they are named";
 
 fn main() -> ExitCode {
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
         ["ci"] => deps::ready(install).and_then(|()| ci(install)),
         ["vm"] => deps::ready(install).and_then(|()| vm("line::")),
         ["vm", "grid"] => deps::ready(install).and_then(|()| vm("grid::")),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["bench", "routing"] => deps::ready(install).and_then(|()| bench_routing()),
         _ => {
             say(HELP);

@@ -267,18 +267,29 @@ fn the_last_one_says_that_it_is_no_router() {
 }
 
 #[test]
-fn a_router_that_was_withdrawn_comes_back_with_its_carrier() {
+fn a_router_that_was_withdrawn_comes_back_when_it_may() {
     let now = epoch();
     let mut router = running(7, now);
-    router.handle_withdraw(now);
+    router.handle_withdrawal(now);
     assert_eq!(sent(&mut router), [(Occasion::Final, ALL_NODES)]);
-    router.handle_withdraw(now);
+    // Until then it is none, whatever comes.
+    router.handle_withdrawal(now);
+    router.handle_client(solicitor("fe80::9").address, now);
     assert_eq!((sent(&mut router), router.next_deadline()), (vec![], None));
     router.handle_carrier(true, now);
-    assert_eq!(until(&mut router, now), [], "the last word to all nodes was just now");
-    let again = until(&mut router, now + MIN_DELAY_BETWEEN_RAS);
-    assert_eq!(again.len(), 1, "{again:?}");
-    assert_eq!(again[0].1, Occasion::Initial);
+    let back = now + MIN_DELAY_BETWEEN_RAS;
+    assert_eq!(
+        (sent(&mut router), router.next_deadline()),
+        (vec![], Some(back)),
+        "nodes were just told otherwise"
+    );
+    router.handle_timeout(back);
+    assert_eq!(sent(&mut router), [(Occasion::Initial, ALL_NODES)]);
+    // Who has stopped for good does not.
+    router.handle_stop(back);
+    router.handle_withdrawal(back);
+    router.handle_carrier(true, back);
+    assert_eq!((sent(&mut router), router.next_deadline()), (vec![(Occasion::Final, ALL_NODES)], None));
 }
 
 #[test]

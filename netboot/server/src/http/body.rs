@@ -8,13 +8,22 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::connections::Busy;
 use crate::file::{CHUNK, FileReader, read_at};
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 
-/// Octets in memory, or a part of a file. Its size is known, so nothing goes out in chunks.
-pub(super) enum Body {
+/// Octets whose number is known, so nothing goes out in chunks, and what is held until they are gone.
+pub(super) struct Body {
+    octets: Octets,
+    _busy: Option<Busy>,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+/// Octets in memory, or a part of a file.
+enum Octets {
     Whole(Option<Bytes>),
     File { file: Arc<File>, from: u64, to: u64, reading: Option<Reading>, count: Box<dyn Fn(u64) + Send> },
 }
@@ -23,16 +32,29 @@ pub(super) enum Body {
 
 impl Body {
     pub(super) fn empty() -> Self {
-        Self::Whole(None)
+        Self { octets: Octets::Whole(None), _busy: None, _turn: None }
     }
 
     pub(super) fn whole(octets: Bytes) -> Self {
-        Self::Whole(Some(octets))
+        Self { octets: Octets::Whole(Some(octets)), ..Self::empty() }
     }
 
     /// The file's octets from `from` up to `to`; `count` hears how many have gone out.
-    pub(super) fn file(reader: FileReader, from: u64, to: u64, count: impl Fn(u64) + Send + 'static) -> Self {
-        Self::File { file: reader.into_file(), from, to, reading: None, count: Box::new(count) }
+    pub(super) fn file(
+        reader: FileReader,
+        from: u64,
+        to: u64,
+        turn: OwnedSemaphorePermit,
+        count: impl Fn(u64) + Send + 'static,
+    ) -> Self {
+        let octets =
+            Octets::File { file: reader.into_file(), from, to, reading: None, count: Box::new(count) };
+        Self { octets, _busy: None, _turn: Some(turn) }
+    }
+
+    /// The same, and as long as it is there it is the server's turn.
+    pub(super) fn during(self, busy: Busy) -> Self {
+        Self { _busy: Some(busy), ..self }
     }
 }
 
@@ -44,10 +66,10 @@ impl HttpBody for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match self.get_mut() {
-            Self::Whole(octets) => Poll::Ready(octets.take().map(|octets| Ok(Frame::data(octets)))),
-            Self::File { from, to, .. } if from == to => Poll::Ready(None),
-            Self::File { file, from, to, reading, count } => {
+        match &mut self.get_mut().octets {
+            Octets::Whole(octets) => Poll::Ready(octets.take().map(|octets| Ok(Frame::data(octets)))),
+            Octets::File { from, to, .. } if from == to => Poll::Ready(None),
+            Octets::File { file, from, to, reading, count } => {
                 let next = reading.get_or_insert_with(|| {
                     let len = (*to - *from).min(CHUNK as u64);
                     Box::pin(read_at(Arc::clone(file), *from, len))
@@ -64,16 +86,16 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(octets) => octets.is_none(),
-            Self::File { from, to, .. } => from == to,
+        match &self.octets {
+            Octets::Whole(octets) => octets.is_none(),
+            Octets::File { from, to, .. } => from == to,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            Self::Whole(octets) => octets.as_ref().map_or(0, |octets| octets.len() as u64),
-            Self::File { from, to, .. } => to - from,
+        SizeHint::with_exact(match &self.octets {
+            Octets::Whole(octets) => octets.as_ref().map_or(0, |octets| octets.len() as u64),
+            Octets::File { from, to, .. } => to - from,
         })
     }
 }

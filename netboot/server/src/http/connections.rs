@@ -1,0 +1,171 @@
+//! The connections of one port: who has a seat, and who gives it up for another.
+//!
+//! A port has one machine at its far end and more seats than that opens connections. If they are all taken, whoever has
+//! kept the server waiting for a request the longest gives up his: a thousand connections that ask for nothing keep
+//! nobody out. Who is being answered keeps his seat.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{SocketAddr, SocketAddrV6};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+
+use super::respond;
+use crate::content::Content;
+use crate::port::LinkContext;
+
+/// Connections of one port at a time; others wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 256;
+/// So long at least a connection has its seat: its request may be on its way, or the end of its answer.
+const GRACE: Duration = Duration::from_secs(2);
+/// The most that a request's head may have.
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
+/// How long a request's head may take, and a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// The kernel may have no more connections to give for a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The connections that have seats.
+#[derive(Debug)]
+struct House<C> {
+    context: Arc<LinkContext<C>>,
+    tasks: JoinSet<()>,
+    seats: BTreeMap<Id, Seat>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    turn: Arc<Turn>,
+    handle: AbortHandle,
+}
+
+/// Whose turn it is on a connection: the client's, since some moment, or the server's.
+#[derive(Debug)]
+pub(super) struct Turn {
+    clients_since: Mutex<Option<Instant>>,
+}
+
+/// The server's turn, as long as it is.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Turn>);
+
+/// Serves the clients of one port for ever.
+pub(crate) async fn serve<C: Content>(context: Arc<LinkContext<C>>, listener: TcpListener) {
+    let mut house = House { context, tasks: JoinSet::new(), seats: BTreeMap::new() };
+    loop {
+        house.make_room().await;
+        match listener.accept().await {
+            Ok((stream, SocketAddr::V6(peer))) => house.seat(stream, peer),
+            Ok((_, SocketAddr::V4(_))) => {}
+            Err(error) => {
+                let LinkContext { link, device, .. } = &*house.context;
+                tracing::warn!(%link, port = device.name, %error, "could not accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection until it ends.
+pub(super) async fn converse<C: Content>(
+    context: &Arc<LinkContext<C>>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddrV6,
+    turn: &Arc<Turn>,
+) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (context, busy) = (Arc::clone(context), turn.begin());
+        async move { Ok::<_, Infallible>(respond(&context, peer, &request).await.map(|body| body.during(busy))) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        let LinkContext { link, device, .. } = &**context;
+        tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
+    }
+}
+
+// === impl House ===
+
+impl<C: Content> House<C> {
+    fn seat(&mut self, stream: TcpStream, peer: SocketAddrV6) {
+        let turn = Arc::new(Turn::new());
+        let (context, own) = (Arc::clone(&self.context), Arc::clone(&turn));
+        let handle = self.tasks.spawn(async move { converse(&context, stream, peer, &own).await });
+        self.seats.insert(handle.id(), Seat { turn, handle });
+    }
+
+    /// Returns once there is a seat.
+    async fn make_room(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.forget(&ended);
+        }
+        while self.seats.len() >= MAX_CONNECTIONS {
+            let clients = self.seats.values().filter_map(|seat| Some((seat.turn.clients_since()?, seat)));
+            let longest = clients.min_by_key(|(since, _)| *since);
+            let left = longest.map_or(GRACE, |(since, _)| GRACE.saturating_sub(since.elapsed()));
+            if let Some((_, seat)) = longest.filter(|_| left.is_zero()) {
+                let LinkContext { link, device, board, .. } = &*self.context;
+                board.metrics().count_refusal(&device.name, "http-idle");
+                tracing::debug!(%link, port = device.name, "an idle HTTP connection makes room for another");
+                seat.handle.abort();
+            }
+            let ended = if left.is_zero() {
+                self.tasks.join_next_with_id().await
+            } else {
+                tokio::time::timeout(left, self.tasks.join_next_with_id()).await.ok().flatten()
+            };
+            ended.iter().for_each(|ended| self.forget(ended));
+        }
+    }
+
+    fn forget(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        self.seats.remove(&id);
+    }
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// The client's: it is to ask.
+    pub(super) fn new() -> Self {
+        Self { clients_since: Mutex::new(Some(Instant::now())) }
+    }
+
+    fn begin(self: &Arc<Self>) -> Busy {
+        self.set(None);
+        Busy(Arc::clone(self))
+    }
+
+    pub(super) fn clients_since(&self) -> Option<Instant> {
+        *self.clients_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, clients_since: Option<Instant>) {
+        *self.clients_since.lock().unwrap_or_else(PoisonError::into_inner) = clients_since;
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set(Some(Instant::now()));
+    }
+}

@@ -47,6 +47,8 @@ pub enum Verb {
         #[arg(value_name = "PORT|MACHINE")]
         target: String,
     },
+    /// Say what is answered on a port of this machine, or to recorded packets, and why.
+    Explain(Explain),
     /// Make, show and load images.
     #[command(subcommand)]
     Image(Image),
@@ -170,6 +172,24 @@ pub struct Teardown {
     pub yes: bool,
 }
 
+/// What to explain.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+    On a seed or node the settings are those of its gateway, and --settings FILE takes others of that form. Without \
+    any, recorded packets are explained as on an example link: 2001:db8::10/126, near 2001:db8::11, far 2001:db8::12, \
+    with a boot file for every architecture.")]
+pub struct Explain {
+    /// A port of this machine: its name, Ethernet address or number.
+    #[arg(value_name = "PORT", required_unless_present = "pcap", conflicts_with = "pcap")]
+    pub port: Option<String>,
+    /// Packets that were recorded, by `tcpdump -w` for one: pcap or pcapng.
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// The port that they came to; by default the machine's first.
+    #[arg(long = "port", value_name = "PORT", requires = "pcap", conflicts_with = "port")]
+    pub of_port: Option<String>,
+}
+
 /// What to do with images.
 #[derive(Debug, Subcommand)]
 pub enum Image {
@@ -219,6 +239,7 @@ impl Verb {
             | Self::Teardown(_)
             | Self::Status
             | Self::Why { .. }
+            | Self::Explain(_)
             | Self::Image(_)
             | Self::Config(_)
             | Self::Site(_)

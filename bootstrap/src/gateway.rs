@@ -151,7 +151,8 @@ fn open_store(settings: &GatewaySettings) -> Result<MeshStore> {
     MeshStore::relay(file).context("cannot read the copy of the ledger")
 }
 
-fn netboot_config(settings: &GatewaySettings, ledger: &Ledger) -> Result<GatewayConfig> {
+/// What the netboot servers are told, with what the ledger knows.
+pub(crate) fn netboot_config(settings: &GatewaySettings, ledger: &Ledger) -> Result<GatewayConfig> {
     let ours = ledger.machine(settings.machine.id).unwrap_or(&settings.machine);
     let ports: BTreeMap<Mac, _> =
         ours.ports.iter().chain(&settings.machine.ports).map(|port| (port.mac, port.index)).collect();

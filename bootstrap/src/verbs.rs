@@ -13,7 +13,7 @@ use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::force;
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
-use crate::{deploy, deps, image, status, teardown, why};
+use crate::{deploy, deps, explain, image, status, teardown, why};
 
 /// Settings that are read if they are there and no others are named.
 const DEFAULT_SETTINGS: &str = "meshboot.toml";
@@ -47,6 +47,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Teardown(_)
         | Verb::Status
         | Verb::Why { .. }
+        | Verb::Explain(_)
         | Verb::Image(_)
         | Verb::Config(_)
         | Verb::Site(_)
@@ -98,6 +99,7 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         Verb::Teardown(_) => teardown::run(&directory(&cli)?, &reporter).await.map(drop),
         Verb::Status => status::run(&directory(&cli)?, &reporter).await,
         Verb::Why { target } => why::run(&directory(&cli)?, target, &reporter).await,
+        Verb::Explain(options) => explain::run(options, cli.settings.as_deref(), &reporter).await,
         Verb::Image(Image::Build(options)) => {
             let context = context(&cli, image_flags(given(&cli)?, options))?;
             image::build(&context, options, &reporter).await

@@ -1,6 +1,8 @@
 //! The command line with the real binary: what is refused, with which words and exit code, and that nothing is
 //! left behind.
 
+pub(crate) mod explain;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,7 +76,7 @@ impl Desk {
 }
 
 /// Built by cargo beside this test, of the same profile.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     let profile = test.ancestors().nth(2).unwrap_or_else(|| Path::new("."));
     profile.join("meshboot")

@@ -3,6 +3,7 @@
 
 mod abuse;
 mod garbage;
+mod explained;
 mod judged;
 mod lab;
 mod served;

@@ -44,7 +44,7 @@ impl NodeContent {
 impl Content for NodeContent {
     fn boot_file(&self, arch: Arch) -> Option<ContentFile> {
         let uki = self.boot.uki.get(&arch.to_string())?;
-        self.file(&format!("node-{arch}.efi"), uki)
+        self.file(boot_file_name(arch)?.as_str(), uki)
     }
 
     fn artefact(&self, sha256: Sha256) -> Option<ContentFile> {
@@ -71,6 +71,11 @@ impl Content for NodeContent {
             }
         }
     }
+}
+
+/// The name of an architecture's boot file in URLs.
+pub(crate) fn boot_file_name(arch: Arch) -> Option<FileName> {
+    FileName::try_from(format!("node-{arch}.efi")).ok()
 }
 
 fn status(error: &AnswerError) -> RefusalStatus {

@@ -144,6 +144,17 @@ impl RedbStore {
         Self::with_database(path, database)
     }
 
+    /// The ledger in a file that no gateway has open; neither the file nor its folder is written.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn peek(path: &Path) -> Result<Ledger, OpenError> {
+        let failed = |source| OpenError::Io { doing: "open", path: path.to_owned(), source };
+        let octets = read_locked(path, File::open(path).map_err(failed)?)?;
+        Ok(prove(path, octets)?.ledger)
+    }
+
     fn with_database(path: PathBuf, database: Database) -> Result<Self, OpenError> {
         let held = read(&database).map_err(|error| error.at(&path))?;
         Ok(Self { path, database, held: Mutex::new(held) })
@@ -343,7 +354,7 @@ fn read_locked(path: &Path, mut file: File) -> Result<Vec<u8>, OpenError> {
 }
 
 /// Reads the ledger from a copy, with every checksum checked; opening the file itself would write to it.
-fn prove(path: &Path, octets: Vec<u8>) -> Result<(), OpenError> {
+fn prove(path: &Path, octets: Vec<u8>) -> Result<Held, OpenError> {
     let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
     if octets.is_empty() {
         return Err(damaged("it is empty".to_owned()));
@@ -361,7 +372,7 @@ fn prove(path: &Path, octets: Vec<u8>) -> Result<(), OpenError> {
         read(&database)
     }));
     match proved {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(held)) => Ok(held),
         Ok(Err(error)) => Err(error.at(path)),
         Err(_) => Err(damaged("its structure makes no sense".to_owned())),
     }

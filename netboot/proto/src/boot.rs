@@ -66,6 +66,21 @@ pub struct Offer {
     pub number: u16,
     /// The enterprise number of the HTTP boot client that wants its vendor class back.
     pub echo: Option<u32>,
+    /// By what it was told how the client fetches.
+    pub sign: Sign,
+}
+
+/// By what a client is told to fetch by HTTP or by TFTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// Its vendor class is [`HTTP_CLIENT`].
+    HttpClient,
+    /// Its user class is [`IPXE`].
+    Ipxe,
+    /// Its vendor class is [`PXE_CLIENT`].
+    PxeClient,
+    /// No class says so, but its architecture's number does.
+    Number(Firmware),
 }
 
 /// Why a client that asked for a boot file is offered none.
@@ -122,11 +137,46 @@ pub fn decide(asker: &Asker<'_>, near: Ipv6Addr, catalogue: &Catalogue) -> Decis
     let http = class(HTTP_CLIENT);
     let is_ipxe = asker.user_classes.iter().any(|class| class == IPXE);
     // The class says how the client fetches; the number is believed where no class does.
-    let by_http =
-        http.is_some() || is_ipxe || (class(PXE_CLIENT).is_none() && matches!(firmware, Firmware::Http));
-    let url =
-        if by_http { format!("http://[{near}]/boot/{file}") } else { format!("tftp://[{near}]/{file}") };
-    Decision::Offer(Offer { url, number, echo: http.map(|class| class.enterprise) })
+    let sign = if http.is_some() {
+        Sign::HttpClient
+    } else if is_ipxe {
+        Sign::Ipxe
+    } else if class(PXE_CLIENT).is_some() {
+        Sign::PxeClient
+    } else {
+        Sign::Number(firmware)
+    };
+    let url = match sign.fetches() {
+        Firmware::Http => format!("http://[{near}]/boot/{file}"),
+        Firmware::Pxe => format!("tftp://[{near}]/{file}"),
+    };
+    Decision::Offer(Offer { url, number, echo: http.map(|class| class.enterprise), sign })
+}
+
+// === impl Sign ===
+
+impl Sign {
+    /// How the client fetches.
+    #[must_use]
+    pub fn fetches(self) -> Firmware {
+        match self {
+            Self::HttpClient | Self::Ipxe => Firmware::Http,
+            Self::PxeClient => Firmware::Pxe,
+            Self::Number(firmware) => firmware,
+        }
+    }
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HttpClient => "by HTTP, because its vendor class (option 16) is HTTPClient",
+            Self::Ipxe => "by HTTP, because its user class (option 15) is iPXE",
+            Self::PxeClient => "by TFTP, because its vendor class (option 16) is PXEClient",
+            Self::Number(Firmware::Http) => "by HTTP, because its architecture's number (option 61) says so",
+            Self::Number(Firmware::Pxe) => "by TFTP, because its architecture's number (option 61) says so",
+        })
+    }
 }
 
 // === impl FileName ===

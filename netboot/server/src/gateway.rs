@@ -324,8 +324,8 @@ impl<C: Content, J: Journal> Gateway<C, J> {
     /// Makes what is served on a link what should be.
     async fn reconcile(&mut self, index: u32) {
         let Some(interface) = self.links.get(index).cloned() else { return };
-        let wanted = self.wanted(&interface);
-        let forced = self.is_forced(&interface);
+        let wanted = self.config.port_of(&interface).ok();
+        let forced = self.config.is_forced(&interface.name, interface.mac);
         if let Some(running) = self.running.get(&index) {
             let same = running.mac == interface.mac && running.name == interface.name;
             if same && wanted == Some(running.link.port) {
@@ -347,20 +347,6 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             Some(_) => {}
             None => self.announce(&interface),
         }
-    }
-
-    /// The number of the mesh port that a link is, if it is one.
-    fn wanted(&self, interface: &Interface) -> Option<PortIndex> {
-        let may_be = match interface.kind {
-            InterfaceKind::Hardware | InterfaceKind::Pair => !self.config.excluded.contains(&interface.name),
-            InterfaceKind::Other => false,
-        };
-        self.config.ports.get(&interface.mac).copied().filter(|_| may_be)
-    }
-
-    fn is_forced(&self, interface: &Interface) -> bool {
-        let Interface { name, mac, .. } = interface;
-        self.config.forced.iter().any(|port| port == name || port.parse() == Ok(*mac))
     }
 
     /// Tells every port of all of this machine's: whatever comes from one of them is a loop.
@@ -397,7 +383,8 @@ impl<C: Content, J: Journal> Gateway<C, J> {
         if let Err(error) = self.links.setup().prepare(interface, prefix).await {
             return self.fail(interface.index, link, chain(&error));
         }
-        let (state, states) = watch::channel(state_of(interface, self.is_forced(interface)));
+        let (state, states) =
+            watch::channel(state_of(interface, self.config.is_forced(&interface.name, interface.mac)));
         let context = LinkContext {
             link,
             prefix,

@@ -26,6 +26,7 @@ mod neighbours;
 mod notes;
 mod port;
 mod socket;
+mod survey;
 mod transfer;
 
 pub use board::StatusBoard;
@@ -39,3 +40,4 @@ pub use journal::{CommitError, Journal};
 pub use netboot_proto::dhcp6::ServerId;
 pub use netboot_proto::judge::DEFAULT_HOLD_DOWN;
 pub use netboot_proto::{Arch, DomainName, DomainNameError, FileName, Services, ServicesError};
+pub use survey::{NotAPort, Surveyed, survey};

@@ -13,12 +13,13 @@ const fn package(name: &'static str, proof: &'static str) -> Package {
 }
 
 /// Real clients, servers and checkers.
-const PACKAGES: [Package; 17] = [
+const PACKAGES: [Package; 18] = [
     package("isc-dhcp-client", "/sbin/dhclient"),
     package("dnsmasq-base", "/usr/sbin/dnsmasq"),
     package("curl", "/usr/bin/curl"),
     package("tftp-hpa", "/usr/bin/tftp"),
     package("ndisc6", "/usr/bin/rdisc6"),
+    package("tcpdump", "/usr/bin/tcpdump"),
     package("iproute2", "/usr/bin/ip"),
     package("iputils-ping", "/usr/bin/ping"),
     package("ethtool", "/usr/sbin/ethtool"),

@@ -309,3 +309,18 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
         last = revision;
     }
 }
+
+#[test]
+fn a_ledger_is_looked_at_without_a_trace() {
+    let (folder, path) = folder();
+    assert!(matches!(RedbStore::peek(&path), Err(OpenError::Io { .. })));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let store = RedbStore::open(&path).unwrap();
+    let revision = append_next(&store).unwrap();
+    assert!(matches!(RedbStore::peek(&path), Err(OpenError::InUse { .. })));
+    drop(store);
+    let before = fs::read(&path).unwrap();
+    assert_eq!(RedbStore::peek(&path).unwrap(), model(revision));
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}

@@ -25,14 +25,17 @@ fn each_kind_of_client_gets_its_url() {
     let http = "http://[2001:db8::11]/boot/node.efi";
     let pxe: Option<&[u8]> = Some(b"PXEClient:Arch:00007:UNDI:003000");
     let http_boot: Option<&[u8]> = Some(b"HTTPClient:Arch:00016:UNDI:003000");
-    let offer = |url: &str, number, echo| Decision::Offer(Offer { url: url.to_owned(), number, echo });
-    assert_eq!(decide_for(&[7], pxe, None), offer(tftp, 7, None));
-    assert_eq!(decide_for(&[9], pxe, None), offer(tftp, 9, None));
-    assert_eq!(decide_for(&[16], http_boot, None), offer(http, 16, Some(343)));
-    assert_eq!(decide_for(&[7], pxe, Some(b"iPXE")), offer(http, 7, None));
-    assert_eq!(decide_for(&[7], None, None), offer(tftp, 7, None));
-    assert_eq!(decide_for(&[16], None, None), offer(http, 16, None));
-    assert_eq!(decide_for(&[6, 11, 7], pxe, None), offer(tftp, 7, None));
+    let offer =
+        |url: &str, number, echo, sign| Decision::Offer(Offer { url: url.to_owned(), number, echo, sign });
+    assert_eq!(decide_for(&[7], pxe, None), offer(tftp, 7, None, Sign::PxeClient));
+    assert_eq!(decide_for(&[9], pxe, None), offer(tftp, 9, None, Sign::PxeClient));
+    assert_eq!(decide_for(&[16], http_boot, None), offer(http, 16, Some(343), Sign::HttpClient));
+    assert_eq!(decide_for(&[7], pxe, Some(b"iPXE")), offer(http, 7, None, Sign::Ipxe));
+    assert_eq!(decide_for(&[7], None, None), offer(tftp, 7, None, Sign::Number(Firmware::Pxe)));
+    assert_eq!(decide_for(&[16], None, None), offer(http, 16, None, Sign::Number(Firmware::Http)));
+    assert_eq!(decide_for(&[6, 11, 7], pxe, None), offer(tftp, 7, None, Sign::PxeClient));
+    // A class says more than the number.
+    assert_eq!(decide_for(&[16], pxe, None), offer(tftp, 16, None, Sign::PxeClient));
 }
 
 #[test]

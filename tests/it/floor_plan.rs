@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Who may import whom. What is not here is a bug.
-const PLAN: [(&str, &[&str]); 10] = [
+const PLAN: [(&str, &[&str]); 11] = [
     ("mesh", &[]),
     ("netboot-proto", &["mesh"]),
     ("ignition", &["mesh"]),
@@ -15,6 +15,7 @@ const PLAN: [(&str, &[&str]); 10] = [
     ("hardware", &["mesh"]),
     ("bootstrap", &["hardware", "ignition", "images", "mesh", "netboot-proto", "netboot-server"]),
     ("tests", &["bootstrap", "hardware", "ignition", "images", "mesh", "netboot-proto", "netboot-server"]),
+    ("tests-bench", &["bootstrap", "ignition", "mesh", "netboot-proto", "tests"]),
     ("tests-fuzz", &["mesh", "netboot-proto", "netboot-server"]),
     ("tests-xtask", &[]),
 ];

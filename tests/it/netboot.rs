@@ -2,8 +2,8 @@
 //! dhclient, tftp-hpa and curl. Network namespaces are the machines; the server is a process of its own.
 
 mod abuse;
-mod garbage;
 mod explained;
+mod garbage;
 mod judged;
 mod lab;
 mod served;

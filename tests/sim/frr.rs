@@ -5,21 +5,20 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::debian;
 use crate::netns::Namespace;
 
 const SUITE: &str = "trixie";
 const PACKAGES: &str = "frr,iproute2,nftables";
-/// Names the mirror to build the root from; without it, the one that apt on this machine uses for Debian.
-const MIRROR_VARIABLE: &str = "MESHBOOT_DEB_MIRROR";
 
 /// The folder with the packages unpacked; builds it with mmdebstrap when this machine has none (half a minute).
 pub fn root() -> Result<PathBuf> {
     let recipe = Sha256::digest(format!("{SUITE} {PACKAGES}"));
     let name: String = recipe.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let cache = cache_dir()?;
+    let cache = debian::cache()?.join("test-roots");
     let root = cache.join(format!("frr-{name}"));
     fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
     // Tests are processes of their own: the first builds, the others wait for it.
@@ -29,14 +28,6 @@ pub fn root() -> Result<PathBuf> {
         build(&root)?;
     }
     Ok(root)
-}
-
-fn cache_dir() -> Result<PathBuf> {
-    let base = match std::env::var_os("XDG_CACHE_HOME") {
-        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
-        Some(_) | None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
-    };
-    Ok(base.join("meshboot/test-roots"))
 }
 
 fn build(root: &Path) -> Result<()> {
@@ -50,32 +41,13 @@ fn build(root: &Path) -> Result<()> {
         .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"])
         .arg(SUITE)
         .arg(&partial)
-        .arg(mirror()?)
+        .arg(debian::mirror()?)
         .stdin(Stdio::null())
         .output()
         .context("running mmdebstrap (apt-get install mmdebstrap debian-archive-keyring)")?;
     ensure!(output.status.success(), "mmdebstrap: {}", String::from_utf8_lossy(&output.stderr));
     fs::create_dir_all(partial.join("run/frr"))?;
     fs::rename(&partial, root).with_context(|| format!("renaming {}", partial.display()))
-}
-
-fn mirror() -> Result<String> {
-    if let Ok(mirror) = std::env::var(MIRROR_VARIABLE) {
-        return Ok(mirror);
-    }
-    let output = Command::new("apt-get")
-        .args(["indextargets", "--format", "$(SITE) $(ORIGIN)", "Created-By: Packages", "Component: main"])
-        .output()
-        .context("asking apt for a mirror")?;
-    let sites = String::from_utf8_lossy(&output.stdout).into_owned();
-    let site = sites.lines().find_map(|line| {
-        let site = line.strip_suffix(" Debian")?;
-        (site.contains("://") && !site.ends_with("-security")).then_some(site)
-    });
-    match site {
-        Some(site) => Ok(site.to_owned()),
-        None => bail!("apt on this machine knows no Debian mirror: set {MIRROR_VARIABLE}"),
-    }
 }
 
 /// Writes FRR's configuration below `dir` and says what to mount for it: where it is, where FRR looks for it.

@@ -3,6 +3,7 @@
 //! The holder is the first process of a PID namespace and ends when its standard input does. So nothing outlives the
 //! test, however it ends, and [`Namespace::power_off`] is a power cut: the kernel kills what runs in there at once.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -95,24 +96,25 @@ impl Namespace {
 
     /// Runs a program inside and gives its output; an exit status other than 0 is an error.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
-        let output = Command::new("nsenter")
-            .args([
-                "--target",
-                &self.pid.to_string(),
-                "--net",
-                "--mount",
-                "--pid",
-                "--uts",
-                "--root",
-                "--wd=/",
-            ])
-            .arg("--")
-            .arg(program)
+        let output = self
+            .command(program)
             .args(args)
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("running {program} on {}", self.name))?;
         checked(&output).with_context(|| format!("{program} {args:?} on {}", self.name))
+    }
+
+    /// A program that will run inside, and end with the machine. The process that is started is `nsenter`, and the
+    /// program its child.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.pid.to_string()])
+            .args(["--net", "--mount", "--pid", "--uts", "--root", "--wd=/", "--"])
+            .arg(program);
+        command
     }
 
     /// A handle of the network namespace, for threads that work inside.

@@ -1,12 +1,16 @@
-//! Files read in large pieces, off the threads that drive sockets.
+//! Files read in large pieces: what the page cache has at once, the rest off the threads that drive sockets.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::{ReadWriteFlags, preadv2};
+
+use crate::content::ContentFile;
 
 /// How much is read at once: it bounds what a client that stops reading keeps in memory.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -22,23 +26,32 @@ pub(crate) struct FileReader {
     chunk_at: u64,
 }
 
+/// The file that one client was given last: it asks for its size, for the file, and perhaps for what is left of it.
+#[derive(Debug, Default)]
+pub(crate) struct LastFile(Mutex<Option<(ContentFile, Arc<File>)>>);
+
+// === impl LastFile ===
+
+impl LastFile {
+    /// Opens a file, unless it is the last one.
+    pub(crate) async fn open(&self, wanted: &ContentFile) -> io::Result<Arc<File>> {
+        let last = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, file)) = last().as_ref().filter(|(known, _)| known == wanted) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(open(&wanted.path, wanted.size).await?);
+        *last() = Some((wanted.clone(), Arc::clone(&file)));
+        Ok(file)
+    }
+}
+
 // === impl FileReader ===
 
 impl FileReader {
     /// Opens a file that must have `size` octets.
     pub(crate) async fn open(path: &Path, size: u64) -> io::Result<Self> {
-        let path = path.to_owned();
-        let file = blocking(move || {
-            let file = File::open(&path)?;
-            let found = file.metadata()?.len();
-            if found == size {
-                Ok(file)
-            } else {
-                let text = format!("{} has {found} octets and should have {size}", path.display());
-                Err(io::Error::new(io::ErrorKind::InvalidData, text))
-            }
-        });
-        Ok(Self { file: Arc::new(file.await?), size, chunk: Bytes::new(), chunk_at: 0 })
+        let file = Arc::new(open(path, size).await?);
+        Ok(Self { file, size, chunk: Bytes::new(), chunk_at: 0 })
     }
 
     /// The octets from `offset` on, `len` of them, from memory if they were read before.
@@ -56,11 +69,6 @@ impl FileReader {
         Ok(found)
     }
 
-    /// The file itself, for a reader that goes through it once.
-    pub(crate) fn into_file(self) -> Arc<File> {
-        self.file
-    }
-
     fn cached(&self, offset: u64, len: usize) -> Option<Bytes> {
         let from = usize::try_from(offset.checked_sub(self.chunk_at)?).ok()?;
         let to = from.checked_add(len)?;
@@ -68,16 +76,63 @@ impl FileReader {
     }
 }
 
+/// Opens a file that must have `size` octets.
+async fn open(path: &Path, size: u64) -> io::Result<File> {
+    if let Some(file) = open_cached(path) {
+        return checked(file, path, size);
+    }
+    let path = path.to_owned();
+    blocking(move || checked(File::open(&path)?, &path, size)).await
+}
+
+/// Opens a file if the kernel has all of its path in memory, and so need not wait for a disk.
+fn open_cached(path: &Path) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
+}
+
+fn checked(file: File, path: &Path, size: u64) -> io::Result<File> {
+    let found = file.metadata()?.len();
+    if found == size {
+        return Ok(file);
+    }
+    let text = format!("{} has {found} octets and should have {size}", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
 /// Reads `len` octets at `offset`, all of them.
 pub(crate) async fn read_at(file: Arc<File>, offset: u64, len: u64) -> io::Result<Bytes> {
+    let mut octets = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    let have = read_cached(&file, &mut octets, offset);
+    if have == octets.len() {
+        return Ok(Bytes::from(octets));
+    }
     blocking(move || {
-        let mut octets = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        file.read_exact_at(&mut octets, offset)?;
+        let (_, rest) = octets.split_at_mut(have);
+        file.read_exact_at(rest, offset + have as u64)?;
         Ok(Bytes::from(octets))
     })
     .await
 }
 
+/// Reads as much as is in memory, and gives how much that is. Many machines boot from the same few files, and to hand
+/// each piece to another thread and back costs more than to copy it.
+fn read_cached(file: &File, octets: &mut [u8], offset: u64) -> usize {
+    let mut slices = [IoSliceMut::new(octets)];
+    // Nothing is there, or the file system cannot tell: whatever it is, the read that may wait finds out.
+    preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
+}
+
+/// Whether the page cache has a part of the file, as far as its ends tell: what lies between was read with them, and
+/// seldom goes without them.
+pub(crate) fn is_cached(file: &File, from: u64, to: u64) -> bool {
+    let has = |at| read_cached(file, &mut [0], at) == 1;
+    from >= to || has(from) && has(to - 1)
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 mod body;
 mod connections;
 mod detached;
+mod direct;
 mod query;
 mod range;
 
@@ -13,7 +14,6 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH,
     IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER,
@@ -22,7 +22,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use mesh::Stage;
 
 use crate::content::{Content, ContentFile, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256};
-use crate::file::FileReader;
+use crate::file::LastFile;
 use crate::port::LinkContext;
 use crate::transfer::boot_file;
 
@@ -32,7 +32,7 @@ use range::Wanted;
 pub(crate) use connections::serve;
 pub use detached::DetachedHttp;
 
-/// Files that one port sends at a time: each has a piece or two of its file in memory. Others wait for their turn.
+/// Files that one port sends at a time: each may have a piece or two of its file in memory. Others wait for their turn.
 pub(crate) const MAX_FILES: usize = 64;
 /// Ignition waits 10 s for an answer's head.
 const IGNITION_TIMEOUT: Duration = Duration::from_secs(8);
@@ -44,11 +44,20 @@ const OCTETS: &str = "application/octet-stream";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-async fn respond<C: Content>(
-    context: &Arc<LinkContext<C>>,
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Client {
     peer: SocketAddrV6,
-    request: &Request<Incoming>,
+    last: LastFile,
+}
+
+/// Answers a request; what the body of the request has is of no interest.
+async fn respond<C: Content, B>(
+    context: &Arc<LinkContext<C>>,
+    client: &Client,
+    request: &Request<B>,
 ) -> Response<Body> {
+    let peer = client.peer;
     let path = request.uri().path();
     tracing::trace!(link = %context.link, %peer, method = %request.method(), path, "HTTP request");
     if let Some(reason) = context.gate.closed() {
@@ -76,15 +85,18 @@ async fn respond<C: Content>(
         None => None,
     };
     match found {
-        Some((file, media_type, stage)) => send_file(context, request, &file, media_type, stage).await,
+        Some((file, media_type, stage)) => {
+            send_file(context, client, request, &file, media_type, stage).await
+        }
         None => plain(StatusCode::NOT_FOUND, "nothing of that name is served here"),
     }
 }
 
 /// A file, or what the client still wants of it.
-async fn send_file<C: Content>(
+async fn send_file<C: Content, B>(
     context: &Arc<LinkContext<C>>,
-    request: &Request<Incoming>,
+    client: &Client,
+    request: &Request<B>,
     file: &ContentFile,
     media_type: &'static str,
     stage: Stage,
@@ -116,8 +128,8 @@ async fn send_file<C: Content>(
         // None as well if the semaphore were closed, which it never is.
         _ => Arc::clone(&context.files).acquire_owned().await.ok(),
     };
-    let reader = match FileReader::open(&file.path, file.size).await {
-        Ok(reader) => reader,
+    let octets = match client.last.open(file).await {
+        Ok(octets) => octets,
         Err(error) => {
             let LinkContext { link, device, .. } = &**context;
             tracing::error!(%link, port = device.name, file = %file.name, %error, "a file cannot be served");
@@ -129,7 +141,7 @@ async fn send_file<C: Content>(
         Some(turn) => {
             context.board.advance(context.link, stage);
             let context = Arc::clone(context);
-            Body::file(reader, from, to, turn, move |octets| context.board.count(context.link, octets))
+            Body::file(octets, from, to, turn, move |sent| context.board.count(context.link, sent))
         }
     };
     let mut response = Response::new(body);
@@ -145,10 +157,10 @@ async fn send_file<C: Content>(
 }
 
 /// The configuration of the far end, for the far end alone.
-async fn ignition<C: Content>(
+async fn ignition<C: Content, B>(
     context: &Arc<LinkContext<C>>,
     peer: SocketAddrV6,
-    request: &Request<Incoming>,
+    request: &Request<B>,
 ) -> Response<Body> {
     let LinkContext { link, device, board, .. } = &**context;
     let (port, address) = (&device.name, *peer.ip());

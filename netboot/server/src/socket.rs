@@ -1,7 +1,7 @@
 //! Sockets that hear and speak on one port only.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -88,12 +88,23 @@ impl Datagrams {
     /// One TFTP transfer, answering from the address that was asked.
     pub(crate) fn transfer(device: &Device, asked: Ipv6Addr) -> io::Result<Self> {
         let scope = if asked.is_unicast_link_local() { device.index } else { 0 };
-        Self::register(device, Self::udp(device, SocketAddrV6::new(asked, 0, 0, scope))?)
+        let socket = Self::udp(device, SocketAddrV6::new(asked, 0, 0, scope))?;
+        // Nobody asks where its datagrams were sent to.
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &false)?;
+        Self::register(device, socket)
     }
 
     /// The next datagram.
     pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.socket.async_io(Interest::READABLE, || receive_now(&self.socket, buffer)).await
+    }
+
+    /// The next datagram, of a socket that need not know more than whom it came from.
+    pub(crate) async fn receive_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddrV6)> {
+        match self.socket.recv_from(buffer).await? {
+            (len, SocketAddr::V6(from)) => Ok((len, from)),
+            (_, SocketAddr::V4(_)) => Err(io::Error::other("a datagram of IPv4 on a socket of IPv6")),
+        }
     }
 
     /// Sends a datagram. Who has a link-local address is on this link.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -110,6 +111,8 @@ async fn run<C: Content>(
     let mut slot = Some(slot);
     let mut counted = 0;
     let mut buffer = [0; MAX_DATAGRAM];
+    // Every packet moves the deadline. The clock is set anew only when it rings too soon, and not for each of them.
+    let mut alarm = pin!(tokio::time::sleep_until(started.into()));
     loop {
         while let Some(output) = transfer.poll_effect() {
             match output {
@@ -136,16 +139,19 @@ async fn run<C: Content>(
                 }
             }
         }
-        let deadline = transfer.next_deadline().unwrap_or_else(Instant::now);
+        let deadline = tokio::time::Instant::from(transfer.next_deadline().unwrap_or_else(Instant::now));
+        if deadline < alarm.deadline() || alarm.is_elapsed() {
+            alarm.as_mut().reset(deadline);
+        }
         tokio::select! {
-            received = socket.receive(&mut buffer) => {
-                let Received { len, from, .. } = received?;
+            received = socket.receive_from(&mut buffer) => {
+                let (len, from) = received?;
                 transfer.handle_datagram(from, buffer.get(..len).unwrap_or_default(), Instant::now());
                 if transfer.heard() {
                     drop(slot.take());
                 }
             }
-            () = tokio::time::sleep_until(deadline.into()) => transfer.handle_timeout(Instant::now()),
+            () = &mut alarm => transfer.handle_timeout(Instant::now()),
         }
     }
 }

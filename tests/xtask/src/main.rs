@@ -18,6 +18,9 @@ cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, pro
 cargo xtask vm [--install-deps]     that mesh alone: seed and two machines in a line, then teardown
 cargo xtask vm grid                 README's mesh of five, its cables cut and its machines' plugs pulled: an hour
 cargo xtask bench routing           the routing protocols compared (tests/README.md)
+cargo xtask bench netboot [--quick] [FILE]
+                                    the netboot servers beside Kea, dnsmasq, tftpd-hpa and nginx, figures as
+                                    JSON to FILE (tests/README.md); --quick says only whether it works
 cargo xtask fuzz [TARGET] [--seconds N]
                                     looks for octets that break a promise, for 600 s or N in each target of
                                     tests/fuzz or in one; CI replays what was found
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         ["vm", "grid"] => deps::ready(install).and_then(|()| vm("grid::")),
         ["fuzz", words @ ..] => fuzz::run(words),
         ["bench", "routing"] => deps::ready(install).and_then(|()| bench_routing()),
+        ["bench", "netboot", words @ ..] => bench_netboot(words),
         _ => {
             say(HELP);
             return ExitCode::from(64);
@@ -74,6 +78,17 @@ fn vm(mesh: &str) -> Result<(), String> {
 fn bench_routing() -> Result<(), String> {
     let run = ["nextest", "run", "--locked", "--package", "tests", "--test", "it", "--run-ignored", "only"];
     step("routing protocols", cargo().args(run).args(["--no-capture", "routing::"]))
+}
+
+/// It names itself what it lacks: most of that are servers, and those are not for us to install.
+fn bench_netboot(words: &[&str]) -> Result<(), String> {
+    // As it is deployed.
+    step("release binary", cargo().args(["build", "--locked", "--release", "--bin", "meshboot"]))?;
+    step("benchmark", cargo().args(["build", "--locked", "--release", "--package", "tests-bench"]))?;
+    // Where it was started, for the file is meant from there.
+    let status = Command::new(target().join("release/bench")).args(words).status();
+    let status = status.map_err(|error| format!("cannot start the benchmark: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("the benchmark failed: {status}")) }
 }
 
 fn step(name: &str, command: &mut Command) -> Result<(), String> {

@@ -11,19 +11,22 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connections::Busy;
-use crate::file::{CHUNK, FileReader, read_at};
+use crate::file::{CHUNK, read_at};
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 
 /// Octets whose number is known, so nothing goes out in chunks, and what is held until they are gone.
+#[derive(Default)]
 pub(super) struct Body {
-    octets: Octets,
-    _busy: Option<Busy>,
-    _turn: Option<OwnedSemaphorePermit>,
+    pub(super) octets: Octets,
+    pub(super) held: Held,
 }
 
+/// The server's turn on the connection, and a place among those who are sent a file.
+pub(super) type Held = (Option<Busy>, Option<OwnedSemaphorePermit>);
+
 /// Octets in memory, or a part of a file.
-enum Octets {
+pub(super) enum Octets {
     Whole(Option<Bytes>),
     File { file: Arc<File>, from: u64, to: u64, reading: Option<Reading>, count: Box<dyn Fn(u64) + Send> },
 }
@@ -32,29 +35,35 @@ enum Octets {
 
 impl Body {
     pub(super) fn empty() -> Self {
-        Self { octets: Octets::Whole(None), _busy: None, _turn: None }
+        Self::default()
     }
 
     pub(super) fn whole(octets: Bytes) -> Self {
-        Self { octets: Octets::Whole(Some(octets)), ..Self::empty() }
+        Self { octets: Octets::Whole(Some(octets)), held: Held::default() }
     }
 
     /// The file's octets from `from` up to `to`; `count` hears how many have gone out.
     pub(super) fn file(
-        reader: FileReader,
+        file: Arc<File>,
         from: u64,
         to: u64,
         turn: OwnedSemaphorePermit,
         count: impl Fn(u64) + Send + 'static,
     ) -> Self {
-        let octets =
-            Octets::File { file: reader.into_file(), from, to, reading: None, count: Box::new(count) };
-        Self { octets, _busy: None, _turn: Some(turn) }
+        let octets = Octets::File { file, from, to, reading: None, count: Box::new(count) };
+        Self { octets, held: (None, Some(turn)) }
     }
 
     /// The same, and as long as it is there it is the server's turn.
     pub(super) fn during(self, busy: Busy) -> Self {
-        Self { _busy: Some(busy), ..self }
+        let (_, turn) = self.held;
+        Self { octets: self.octets, held: (Some(busy), turn) }
+    }
+}
+
+impl Default for Octets {
+    fn default() -> Self {
+        Self::Whole(None)
     }
 }
 

@@ -6,21 +6,26 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fmt::Display;
+use std::io::Cursor;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use super::respond;
+use super::direct::{self, Kernel, Next, Sender};
+use super::{Client, respond};
 use crate::content::Content;
+use crate::file::LastFile;
 use crate::port::LinkContext;
 
 /// Connections of one port at a time; others wait in the kernel's queue.
@@ -28,10 +33,10 @@ const MAX_CONNECTIONS: usize = 256;
 /// So long at least a connection has its seat: its request may be on its way, or the end of its answer.
 const GRACE: Duration = Duration::from_secs(2);
 /// The most that a request's head may have.
-const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 64;
+pub(super) const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEADERS: usize = 64;
 /// How long a request's head may take, and a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The kernel may have no more connections to give for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,26 +81,55 @@ pub(crate) async fn serve<C: Content>(context: Arc<LinkContext<C>>, listener: Tc
     }
 }
 
-/// Answers the requests of one connection until it ends.
-pub(super) async fn converse<C: Content>(
+/// Answers the requests of one connection until it ends: plain ones for files first, sent by way of `K`, and all that
+/// follow the first other one by the library.
+pub(super) async fn converse<C: Content, S, K>(
     context: &Arc<LinkContext<C>>,
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stream: S,
     peer: SocketAddrV6,
     turn: &Arc<Turn>,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    K: Sender<S>,
+{
+    let LinkContext { link, device, .. } = &**context;
+    let client = Arc::new(Client { peer, last: LastFile::default() });
+    let ended_badly = |error: &dyn Display| {
+        tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
+    };
+    let mut buffer = BytesMut::with_capacity(MAX_HEAD);
+    loop {
+        match direct::next(&mut stream, &mut buffer).await {
+            Next::Plain(request, keep) => {
+                let busy = turn.begin();
+                let response = respond(context, &client, &request).await.map(|body| body.during(busy));
+                let answered = direct::answer::<S, K>(&mut stream, request.method(), response, keep).await;
+                if let Err(error) = &answered {
+                    ended_badly(error);
+                }
+                if answered.is_err() || !keep {
+                    return;
+                }
+            }
+            Next::Other => break,
+            Next::End => return,
+        }
+    }
     let service = service_fn(|request: Request<Incoming>| {
-        let (context, busy) = (Arc::clone(context), turn.begin());
-        async move { Ok::<_, Infallible>(respond(&context, peer, &request).await.map(|body| body.during(busy))) }
+        let (context, client, busy) = (Arc::clone(context), Arc::clone(&client), turn.begin());
+        async move {
+            Ok::<_, Infallible>(respond(&context, &client, &request).await.map(|body| body.during(busy)))
+        }
     });
+    let (read, write) = tokio::io::split(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(join(Cursor::new(buffer).chain(read), write)), service);
     if let Err(error) = connection.await {
-        let LinkContext { link, device, .. } = &**context;
-        tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
+        ended_badly(&error);
     }
 }
 
@@ -105,7 +139,8 @@ impl<C: Content> House<C> {
     fn seat(&mut self, stream: TcpStream, peer: SocketAddrV6) {
         let turn = Arc::new(Turn::new());
         let (context, own) = (Arc::clone(&self.context), Arc::clone(&turn));
-        let handle = self.tasks.spawn(async move { converse(&context, stream, peer, &own).await });
+        let handle =
+            self.tasks.spawn(async move { converse::<_, _, Kernel>(&context, stream, peer, &own).await });
         self.seats.insert(handle.id(), Seat { turn, handle });
     }
 

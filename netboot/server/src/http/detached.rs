@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use super::connections::{Turn, converse};
+use super::direct::Copied;
 use crate::board::StatusBoard;
 use crate::content::Content;
 use crate::gate::Gate;
@@ -57,7 +58,7 @@ impl<C: Content> DetachedHttp<C> {
 
     /// Answers the requests of one connection until it ends; one at a time.
     pub async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddrV6) {
-        converse(&self.context, stream, peer, &self.turn).await;
+        converse::<_, _, Copied>(&self.context, stream, peer, &self.turn).await;
     }
 
     /// Whether no request is being answered: on a connection that goes on it is the client's turn.

@@ -1,0 +1,69 @@
+use std::io::Write;
+
+use super::*;
+
+const LEN: usize = 3 * CHUNK + 100;
+
+fn sample() -> (tempfile::NamedTempFile, Vec<u8>) {
+    let octets: Vec<u8> = (0..LEN).map(|at| (at / 251 + at % 251).to_le_bytes()[0]).collect();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&octets).unwrap();
+    (file, octets)
+}
+
+#[tokio::test]
+async fn what_is_read_is_what_the_file_has_wherever_it_was() {
+    let (file, octets) = sample();
+    let mut reader = FileReader::open(file.path(), LEN as u64).await.unwrap();
+    for (offset, len) in [(0, 10), (10, CHUNK), (CHUNK - 1, 2), (LEN - 5, 5), (LEN, 0), (0, LEN)] {
+        let found = reader.read(offset as u64, len).await.unwrap();
+        assert_eq!(found, octets[offset..offset + len], "{len} at {offset}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_in_memory_is_read_as_well() {
+    let (file, octets) = sample();
+    file.as_file().sync_all().unwrap();
+    rustix::fs::fadvise(file.as_file(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let file = Arc::new(file.reopen().unwrap());
+    for offset in (0..LEN).step_by(CHUNK) {
+        let len = CHUNK.min(LEN - offset);
+        let found = read_at(Arc::clone(&file), offset as u64, len as u64).await.unwrap();
+        assert_eq!(found, octets[offset..offset + len], "at {offset}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_file_is_opened_once_and_another_anew() {
+    let (file, _) = sample();
+    let named = |name: &str| ContentFile {
+        name: name.to_owned().try_into().unwrap(),
+        path: file.path().to_owned(),
+        sha256: "ab".repeat(32).parse().unwrap(),
+        size: LEN as u64,
+    };
+    let last = LastFile::default();
+    let first = last.open(&named("a")).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &last.open(&named("a")).await.unwrap()));
+    assert!(!Arc::ptr_eq(&first, &last.open(&named("b")).await.unwrap()));
+}
+
+#[test]
+fn what_is_in_memory_is_known_to_be() {
+    let (file, _) = sample();
+    let cached = |from: usize, to: usize| is_cached(file.as_file(), from as u64, to as u64);
+    assert!(cached(0, LEN) && cached(LEN, LEN) && cached(5, 5));
+    assert!(!cached(LEN - 1, LEN + 1), "nothing is there");
+}
+
+#[tokio::test]
+async fn a_file_of_another_size_is_refused_and_one_that_shrank_fails() {
+    let (file, _) = sample();
+    let refused = FileReader::open(file.path(), 1).await.unwrap_err();
+    assert!(refused.to_string().contains("should have 1"), "{refused}");
+    let mut reader = FileReader::open(file.path(), LEN as u64).await.unwrap();
+    file.as_file().set_len(10).unwrap();
+    let failed = reader.read(0, 100).await.unwrap_err();
+    assert_eq!(failed.kind(), io::ErrorKind::UnexpectedEof);
+}

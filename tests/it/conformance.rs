@@ -40,7 +40,8 @@ fn the_tables_can_be_found() {
 fn cells(line: &str) -> Option<Vec<&str>> {
     let row = line.strip_prefix('|')?.trim_end().strip_suffix('|')?;
     let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-    let is_head = cells.first() == Some(&"clause") || cells.iter().all(|cell| cell.starts_with("---"));
+    let is_head = matches!(cells.first(), Some(&("clause" | "client")))
+        || cells.iter().all(|cell| cell.starts_with("---"));
     (!is_head).then_some(cells)
 }
 

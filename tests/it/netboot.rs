@@ -2,11 +2,13 @@
 //! dhclient, tftp-hpa and curl. Network namespaces are the machines; the server is a process of its own.
 
 mod abuse;
+mod clients;
 mod explained;
 mod garbage;
 mod judged;
 mod lab;
 mod served;
+mod uefi;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -136,7 +138,7 @@ fn a_boot_goes_through_its_stages() -> Result<()> {
     let url =
         format!("http://[{BOOT}]/ignition?uuid=&port=enp1s0,02:00:00:00:00:02&port=enp2s0,02:00:00:00:00:03");
     let answer = lab.far.run("curl", &["-sS", "-i", &url])?;
-    ensure!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 2"), "{answer}");
+    ensure!(answer.starts_with("HTTP/1.1 503") && answer.contains("Retry-After: 2"), "{answer}");
     ensure!(answer.contains("the ledger is away"), "{answer}");
     lab.wait_for_stage(Stage::Asking)?;
     ensure!(lab.status()?.reason.as_deref() == Some("the ledger is away"));

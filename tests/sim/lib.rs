@@ -17,3 +17,4 @@ pub mod netlink;
 pub mod netns;
 pub mod probe;
 pub mod tftp;
+pub mod uefi;

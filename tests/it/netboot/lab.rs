@@ -64,16 +64,28 @@ pub(super) struct Dhclient(JoinHandle<Result<Result<Lease>>>);
 impl Lab {
     /// Starts two machines with a cable between `near0` and `far0`.
     pub(super) fn start(name: &str) -> Result<Self> {
-        let lab = Self {
+        let lab = Self::without_cable(name)?;
+        lab.content("node.efi", 1000)?;
+        lab.plug()?;
+        Ok(lab)
+    }
+
+    /// Starts two machines with nothing between them.
+    pub(super) fn without_cable(name: &str) -> Result<Self> {
+        Ok(Self {
             near: Namespace::start(&format!("{name}-near"))?,
             far: Namespace::start(&format!("{name}-far"))?,
             folder: tempfile::tempdir()?,
             server: RefCell::new(None),
             far_server: RefCell::new(None),
-        };
-        lab.content("node.efi", 1000)?;
-        lab.plug()?;
-        Ok(lab)
+        })
+    }
+
+    /// Gives the near machine the port `near0` of a cable whose far end is a process of this computer.
+    pub(super) fn tap(&self) -> Result<()> {
+        let network = self.near.network()?;
+        network.ip(&["tuntap", "add", "dev", "near0", "mode", "tap"])?;
+        network.ip(&["link", "set", "near0", "address", &served::near_mac(0).to_string()])
     }
 
     /// Puts the cable in.
@@ -181,10 +193,6 @@ impl Lab {
     pub(super) fn resident_kib(&self) -> Result<u64> {
         let pid = self.server.borrow().as_ref().context("no server runs")?.id();
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        for l in
-            status.lines().filter(|l| l.starts_with("Vm") || l.starts_with("Rss") || l.starts_with("Threads"))
-        {
-        }
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }

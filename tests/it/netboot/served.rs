@@ -223,7 +223,7 @@ impl Content for Folder {
     fn boot_file(&self, arch: Arch) -> Option<ContentFile> {
         match arch {
             Arch::X64 => self.file("node.efi"),
-            Arch::Arm64 => None,
+            Arch::Arm64 => self.file("node-arm64.efi"),
         }
     }
 

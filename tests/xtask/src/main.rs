@@ -14,9 +14,11 @@ mod fuzz;
 
 const HELP: &str = "\
 cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, property and network-namespace tests,
-                                    then a mesh of virtual machines
+                                    real firmware, then a mesh of virtual machines
 cargo xtask vm [--install-deps]     that mesh alone: seed and two machines in a line, then teardown
 cargo xtask vm grid                 README's mesh of five, its cables cut and its machines' plugs pulled: an hour
+cargo xtask firmware [--install-deps]
+                                    the firmware of x86-64 and arm64, iPXE and GRUB, from power-on to their boot file
 cargo xtask bench routing           the routing protocols compared (tests/README.md)
 cargo xtask bench netboot [--quick] [FILE]
                                     the netboot servers beside Kea, dnsmasq, tftpd-hpa and nginx, figures as
@@ -34,9 +36,11 @@ fn main() -> ExitCode {
     let done = match verbs.as_slice() {
         ["ci"] => deps::ready(install).and_then(|()| ci(install)),
         ["vm"] => deps::ready(install).and_then(|()| vm("line::")),
+        ["firmware"] => deps::ready(install).and_then(|()| firmware()),
         ["vm", "grid"] => deps::ready(install).and_then(|()| vm("grid::")),
         ["fuzz", words @ ..] => fuzz::run(words),
-        ["bench", "routing"] => deps::ready(install).and_then(|()| bench_routing()),
+        ["bench", "routing"] => deps::ready(install)
+            .and_then(|()| on_request("routing protocols", "it", "routing::", &["--no-capture"])),
         ["bench", "netboot", words @ ..] => bench_netboot(words),
         _ => {
             say(HELP);
@@ -65,19 +69,25 @@ fn ci(install: bool) -> Result<(), String> {
     let mut product = Command::new(target().join("debug/meshboot"));
     step("virtual machines' tools", product.arg("deps").args(install.then_some("--install-deps")))?;
     step("tests", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))?;
+    firmware()?;
     vm("line::")
 }
 
 fn vm(mesh: &str) -> Result<(), String> {
     // As `./deploy` builds it.
     step("release binary", cargo().args(["build", "--locked", "--release", "--bin", "meshboot"]))?;
-    let run = ["nextest", "run", "--locked", "--package", "tests", "--test", "e2e", "--run-ignored", "only"];
-    step("virtual machines", cargo().args(run).args(["--no-capture", mesh]))
+    on_request("virtual machines", "e2e", mesh, &["--no-capture"])
 }
 
-fn bench_routing() -> Result<(), String> {
-    let run = ["nextest", "run", "--locked", "--package", "tests", "--test", "it", "--run-ignored", "only"];
-    step("routing protocols", cargo().args(run).args(["--no-capture", "routing::"]))
+/// Two computers at a time, each with a processor of its own; what they say of the time is shown.
+fn firmware() -> Result<(), String> {
+    on_request("real firmware", "it", "netboot::uefi::", &["--no-fail-fast", "--success-output", "immediate"])
+}
+
+/// Tests that run only when they are asked for.
+fn on_request(name: &str, binary: &str, filter: &str, how: &[&str]) -> Result<(), String> {
+    let run = ["nextest", "run", "--locked", "--package", "tests", "--run-ignored", "only"];
+    step(name, cargo().args(run).args(["--test", binary]).args(how).arg(filter))
 }
 
 /// It names itself what it lacks: most of that are servers, and those are not for us to install.

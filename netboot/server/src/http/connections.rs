@@ -124,6 +124,8 @@ pub(super) async fn converse<C: Content, S, K>(
     let (read, write) = tokio::io::split(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // GRUB 2.06 knows a Content-Length by this name and by no other.
+        .title_case_headers(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)

@@ -183,9 +183,14 @@ fn head(response: &Response<Body>, keep: bool) -> Bytes {
     head.freeze()
 }
 
+/// Adds a line, its name in the words' own case: some clients know it by no other.
 fn put(head: &mut BytesMut, name: &str, value: &[u8]) {
     head.put_slice(b"\r\n");
-    head.put_slice(name.as_bytes());
+    let mut starts = true;
+    for octet in name.bytes() {
+        head.put_u8(if starts { octet.to_ascii_uppercase() } else { octet });
+        starts = octet == b'-';
+    }
     head.put_slice(b": ");
     head.put_slice(value);
 }

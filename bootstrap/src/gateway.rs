@@ -36,6 +36,7 @@ pub mod content;
 pub mod follow;
 pub mod force;
 pub mod journal;
+pub mod once;
 pub mod ports;
 pub mod publish;
 pub mod render;

@@ -115,9 +115,7 @@ impl Admitter {
         tracing::info!(node = %machine.name, link = %request.link, token = token_id, "configuration handed out");
         let node = machine.name.clone();
         let journey = Journey { machine: machine.id, node, link: request.link, token_id, before };
-        if let Some(old) = self.follower.follow(cluster.clone(), journey) {
-            cluster.revoke(&old).await?;
-        }
+        self.follower.follow(cluster.clone(), journey);
         Ok(config)
     }
 

@@ -10,6 +10,7 @@ use netboot_server::{
 use super::admit::{Refusal, Request};
 use super::admitter::{Admitter, AnswerError};
 use super::artefacts::Artefacts;
+use super::once::Once;
 use super::settings::{Artefact, BootArtefacts};
 
 /// What this node serves.
@@ -18,6 +19,9 @@ pub struct NodeContent {
     boot: Arc<BootArtefacts>,
     artefacts: Artefacts,
     admitter: Admitter,
+    /// A machine does not wait for as long as a loaded API server may take; what is made for it is there when it asks again,
+    /// and a token that was minted is never forgotten.
+    answers: Once<Request, Result<Bytes, IgnitionRefusal>>,
 }
 
 // === impl NodeContent ===
@@ -26,7 +30,7 @@ impl NodeContent {
     /// Serves these boot artefacts, as far as they are here, and admits by `admitter`.
     #[must_use]
     pub fn new(boot: Arc<BootArtefacts>, artefacts: Artefacts, admitter: Admitter) -> Self {
-        Self { boot, artefacts, admitter }
+        Self { boot, artefacts, admitter, answers: Once::default() }
     }
 
     fn file(&self, name: &str, artefact: &Artefact) -> Option<ContentFile> {
@@ -62,14 +66,18 @@ impl Content for NodeContent {
             uuid: request.uuid,
             ports: request.ports.into_iter().map(|(name, mac)| (mac, name)).collect(),
         };
-        match self.admitter.answer(asked).await {
-            Ok(config) => Ok(Bytes::from(config)),
-            Err(error) => {
+        let (admitter, question) = (self.admitter.clone(), asked.clone());
+        let work = async move {
+            admitter.answer(asked).await.map(Bytes::from).map_err(|error| {
                 let reason = format!("{error:#}");
                 tracing::info!(%link, %reason, "no configuration");
-                Err(IgnitionRefusal { status: status(&error), reason })
-            }
-        }
+                IgnitionRefusal { status: status(&error), reason }
+            })
+        };
+        self.answers.ask(question, work).await.unwrap_or_else(|| {
+            let reason = "making the configuration failed; the log of this gateway says why".to_owned();
+            Err(IgnitionRefusal { status: RefusalStatus::NotReady, reason })
+        })
     }
 }
 

@@ -45,16 +45,18 @@ impl Follower {
         Self { board, under_way: Arc::default() }
     }
 
-    /// Follows one machine. If it was followed before, it has started afresh: the identifier of the token
-    /// that it no longer needs comes back.
-    pub fn follow(&self, cluster: Cluster, journey: Journey) -> Option<String> {
+    /// Follows one machine. If it was followed before, it has started afresh: the token that it no longer needs is taken
+    /// away.
+    pub fn follow(&self, cluster: Cluster, journey: Journey) {
         let (machine, token_id) = (journey.machine, journey.token_id.clone());
         let this = self.clone();
+        let (node, again) = (journey.node.clone(), cluster.clone());
         let task = tokio::spawn(async move { this.watch(&cluster, &journey).await });
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let (old_token, old_task) = under_way.insert(machine, (token_id, task.abort_handle()))?;
-        old_task.abort();
-        Some(old_token)
+        if let Some((old_token, old_task)) = under_way.insert(machine, (token_id, task.abort_handle())) {
+            old_task.abort();
+            tokio::spawn(async move { revoke(&again, &node, &old_token).await });
+        }
     }
 
     async fn watch(&self, cluster: &Cluster, journey: &Journey) {
@@ -62,7 +64,7 @@ impl Follower {
         self.board.set_far(journey.link, Some(journey.machine), Some(journey.node.clone()));
         self.board.set_stage(journey.link, Stage::Configured, None);
         let mut stage = Stage::Configured;
-        let ready = loop {
+        loop {
             let seen = cluster.node(&journey.node).await;
             let (now, reason) = judge(journey.before.as_ref(), seen.as_ref().ok().and_then(Option::as_ref));
             let reason = seen.as_ref().err().map(|error| format!("{error:#}")).or(reason);
@@ -72,7 +74,7 @@ impl Follower {
             }
             self.board.set_stage(journey.link, stage, reason.clone());
             if stage == Stage::Ready {
-                break true;
+                break;
             }
             if Instant::now() >= deadline {
                 let minutes = TOKEN_LIFETIME.as_secs() / 60;
@@ -81,19 +83,30 @@ impl Follower {
                     format!("not Ready after {minutes} minutes, its token has ended: {reason}; restart it");
                 tracing::warn!(node = %journey.node, link = %journey.link, %reason, "machine did not join");
                 self.board.set_stage(journey.link, stage, Some(reason));
-                break false;
+                break;
             }
             tokio::time::sleep(INTERVAL).await;
-        };
-        match cluster.revoke(&journey.token_id).await {
-            Ok(()) => tracing::info!(node = %journey.node, token = journey.token_id, ready, "token revoked"),
-            Err(error) => tracing::warn!(node = %journey.node, "{error:#}; it ends by itself"),
         }
+        revoke(cluster, &journey.node, &journey.token_id).await;
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if under_way.get(&journey.machine).is_some_and(|(token, _)| *token == journey.token_id) {
             under_way.remove(&journey.machine);
         }
     }
+}
+
+/// Takes a token away, however often that has to be tried while it would be good for anything.
+async fn revoke(cluster: &Cluster, node: &NodeName, token: &str) {
+    let deadline = Instant::now() + TOKEN_LIFETIME;
+    while let Err(error) = cluster.revoke(token).await {
+        if Instant::now() >= deadline {
+            tracing::warn!(%node, token, "{error:#}; it has ended by itself");
+            return;
+        }
+        tracing::debug!(%node, token, "{error:#}; tried again");
+        tokio::time::sleep(INTERVAL).await;
+    }
+    tracing::info!(%node, token, "token revoked");
 }
 
 /// How far a machine has come by what Kubernetes says of its node, before this boot and now.

@@ -65,6 +65,28 @@ pub struct LinkStatus {
     pub neighbour: bool,
 }
 
+impl LinkStatus {
+    /// A link of whose far end nothing is known but how far it has come.
+    #[must_use]
+    pub fn new(link: LinkId, port: impl Into<String>, address: Ipv6Addr, stage: Stage, since: u64) -> Self {
+        Self {
+            link,
+            port: port.into(),
+            address,
+            stage,
+            since,
+            reason: None,
+            far_mac: None,
+            far_machine: None,
+            far_node: None,
+            bytes: 0,
+            faults: Vec::new(),
+            forced: false,
+            neighbour: false,
+        }
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -394,19 +394,12 @@ fn statuses_are_shown_and_make_no_revision(bench: &Bench) {
     let link = ledger.links().find(|link| link.far.machine.is_some()).unwrap();
     let far = ledger.machine(link.far.machine.unwrap()).unwrap();
     let mut report = LinkStatus {
-        link: link.id,
-        port: "enp2s0".to_owned(),
-        address: link.prefix.near(),
-        stage: Stage::Joining,
-        since: 1_800_000_000,
         reason: Some("the kubelet is not ready".to_owned()),
         far_mac: Some(link.far.mac),
         far_machine: Some(far.id),
         far_node: Some(far.name.clone()),
         bytes: 1 << 33,
-        faults: Vec::new(),
-        forced: false,
-        neighbour: false,
+        ..LinkStatus::new(link.id, "enp2s0", link.prefix.near(), Stage::Joining, 1_800_000_000)
     };
     assert!(relay.update_link_status(&report).unwrap());
     assert!(relay.link_statuses().unwrap().contains(&report));

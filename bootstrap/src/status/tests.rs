@@ -16,20 +16,14 @@ fn machine(number: u16, id: hardware::DeploymentId) -> Machine {
 }
 
 fn link(near: &Machine, port: u8, far: &Machine, stage: Stage, bytes: u64) -> LinkStatus {
+    let id = LinkId { near: near.id, port: port.try_into().unwrap() };
+    let name = format!("enp0s{}", 16 + port);
     LinkStatus {
-        link: LinkId { near: near.id, port: port.try_into().unwrap() },
-        port: format!("enp0s{}", 16 + port),
-        address: "2001:db8::11".parse().unwrap(),
-        stage,
-        since: 1_800_000_000,
-        reason: None,
         far_mac: Some(far.ports[0].mac),
         far_machine: Some(far.id),
         far_node: Some(far.name.clone()),
         bytes,
-        faults: Vec::new(),
-        forced: false,
-        neighbour: false,
+        ..LinkStatus::new(id, name, "2001:db8::11".parse().unwrap(), stage, 1_800_000_000)
     }
 }
 

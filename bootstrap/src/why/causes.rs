@@ -153,21 +153,7 @@ mod tests {
     }
 
     fn status() -> LinkStatus {
-        LinkStatus {
-            link: link(),
-            port: "eth0".to_owned(),
-            address: "2001:db8::11".parse().unwrap(),
-            stage: Stage::Carrier,
-            since: 0,
-            reason: None,
-            far_mac: None,
-            far_machine: None,
-            far_node: None,
-            bytes: 0,
-            faults: Vec::new(),
-            forced: false,
-            neighbour: false,
-        }
+        LinkStatus::new(link(), "eth0", "2001:db8::11".parse().unwrap(), Stage::Carrier, 0)
     }
 
     fn timeline(stage: Stage) -> Timeline {

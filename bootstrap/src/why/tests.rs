@@ -19,21 +19,8 @@ fn machine(number: u8) -> Machine {
 fn witness(far: Option<Mac>) -> Witness {
     let near = machine(1);
     let link = LinkId { near: near.id, port: 2.try_into().unwrap() };
-    let status = LinkStatus {
-        link,
-        port: "enp3s0".to_owned(),
-        address: Block::new("2001:db8::/119".parse().unwrap()).unwrap().link(link.port).near(),
-        stage: Stage::Loading,
-        since: 100,
-        reason: None,
-        far_mac: far,
-        far_machine: None,
-        far_node: None,
-        bytes: 0,
-        faults: Vec::new(),
-        forced: false,
-        neighbour: false,
-    };
+    let address = Block::new("2001:db8::/119".parse().unwrap()).unwrap().link(link.port).near();
+    let status = LinkStatus { far_mac: far, ..LinkStatus::new(link, "enp3s0", address, Stage::Loading, 100) };
     let mut timeline = Timeline::new(link, status.port.clone(), Stage::Dark, 90_000);
     timeline.restart(Stage::Carrier, 95_000);
     timeline.hear(Sound::Dhcp);

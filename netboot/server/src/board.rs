@@ -95,19 +95,9 @@ impl StatusBoard {
     /// A port appeared.
     pub(crate) fn add(&self, link: LinkId, port: &str, address: Ipv6Addr, far: Option<mesh::Far>) {
         let status = LinkStatus {
-            link,
-            port: port.to_owned(),
-            address,
-            stage: Stage::Dark,
-            since: now(),
-            reason: None,
             far_mac: far.map(|far| far.mac),
             far_machine: far.and_then(|far| far.machine),
-            far_node: None,
-            bytes: 0,
-            faults: Vec::new(),
-            forced: false,
-            neighbour: false,
+            ..LinkStatus::new(link, port, address, Stage::Dark, now())
         };
         self.metrics.set_faults(port, &[]);
         self.with_history(&status, |history| history.timeline.restart(Stage::Dark, millis()));

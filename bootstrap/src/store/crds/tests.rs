@@ -99,19 +99,12 @@ fn a_report_comes_back_from_a_status() {
     let ledger = ledger(&AddressPlan::default());
     let link = ledger.links().next().unwrap();
     let report = LinkStatus {
-        link: link.id,
-        port: "enp1s0".to_owned(),
-        address: link.prefix.near(),
-        stage: Stage::Joining,
-        since: 1_800_000_000,
         reason: Some("the kubelet is not ready".to_owned()),
         far_mac: Some(link.far.mac),
         far_machine: link.far.machine,
         far_node: Some("node2".parse().unwrap()),
         bytes: 1 << 33,
-        faults: Vec::new(),
-        forced: false,
-        neighbour: false,
+        ..LinkStatus::new(link.id, "enp1s0", link.prefix.near(), Stage::Joining, 1_800_000_000)
     };
     let status = BootStatus::new(&report, "node1-p0");
     assert_eq!(status.since.as_deref(), Some("2027-01-15T08:00:00Z"));

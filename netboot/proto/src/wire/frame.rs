@@ -140,8 +140,7 @@ fn cooked(bytes: &[u8]) -> Result<(Option<Mac>, &[u8]), FrameError> {
     let (header, packet) = bytes.split_first_chunk::<SLL_HEADER>().ok_or(FrameError::Short)?;
     let [_, _, h0, h1, _, len, a, b, c, d, e, f, _, _, p0, p1] = *header;
     ipv6([p0, p1])?;
-    let is_ethernet = u16::from_be_bytes([h0, h1]) == ETHERNET && len == 6;
-    Ok((is_ethernet.then_some(Mac([a, b, c, d, e, f])), packet))
+    Ok((sender([h0, h1], len, [a, b, c, d, e, f]), packet))
 }
 
 /// Protocol, reserved, interface, hardware type, packet type, length of the address, eight octets of address.
@@ -149,8 +148,11 @@ fn cooked2(bytes: &[u8]) -> Result<(Option<Mac>, &[u8]), FrameError> {
     let (header, packet) = bytes.split_first_chunk::<SLL2_HEADER>().ok_or(FrameError::Short)?;
     let [p0, p1, _, _, _, _, _, _, h0, h1, _, len, a, b, c, d, e, f, _, _] = *header;
     ipv6([p0, p1])?;
-    let is_ethernet = u16::from_be_bytes([h0, h1]) == ETHERNET && len == 6;
-    Ok((is_ethernet.then_some(Mac([a, b, c, d, e, f])), packet))
+    Ok((sender([h0, h1], len, [a, b, c, d, e, f]), packet))
+}
+
+fn sender(hardware: [u8; 2], len: u8, mac: [u8; 6]) -> Option<Mac> {
+    (u16::from_be_bytes(hardware) == ETHERNET && len == 6).then_some(Mac(mac))
 }
 
 fn ipv6(kind: [u8; 2]) -> Result<(), FrameError> {

@@ -60,6 +60,10 @@ fn relay_header<'a>(said: &mut Description, rest: &'a [u8]) -> Option<&'a [u8]> 
 
 /// Options as far as they add up, and what is left.
 fn walk(bytes: &[u8], depth: usize) -> Vec<Field> {
+    each(bytes, |code, body| option(code, body, depth))
+}
+
+fn each(bytes: &[u8], mut tell: impl FnMut(u16, &[u8]) -> Field) -> Vec<Field> {
     let mut fields = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -69,7 +73,7 @@ fn walk(bytes: &[u8], depth: usize) -> Vec<Field> {
             fields.push(Field::plain("options that do not add up", octets(rest)));
             break;
         };
-        fields.push(option(code, body, depth));
+        fields.push(tell(code, body));
         rest = rest.get(4 + body.len()..).unwrap_or_default();
     }
     fields
@@ -84,7 +88,7 @@ fn option(code: u16, body: &[u8], depth: usize) -> Field {
         code::IAADDR => 24,
         code::IAPREFIX => 25,
         code::NTP_SERVER => {
-            field.fields = ntp(body);
+            field.fields = each(body, ntp);
             return field;
         }
         RELAY_MSG if depth < MAX_DEPTH => {
@@ -212,32 +216,13 @@ fn items(mut body: &[u8]) -> Option<String> {
     Some(listed.join(", "))
 }
 
-/// The suboptions of option 56 `[RFC 5908 § 4]`.
-fn ntp(body: &[u8]) -> Vec<Field> {
-    let mut fields = walk(body, MAX_DEPTH);
-    for field in &mut fields {
-        let Some(code) = field.code else { continue };
-        // They have numbers of their own, so what the walk made of them is nothing.
-        let part = suboption(body, code).unwrap_or_default();
-        let (name, value) = match code {
-            1 => ("NTP_SUBOPTION_SRV_ADDR", addresses(part)),
-            2 => ("NTP_SUBOPTION_MC_ADDR", addresses(part)),
-            3 => ("NTP_SUBOPTION_SRV_FQDN", domains(part)),
-            _ => ("unknown", Some(octets(part))),
-        };
-        let value = value.unwrap_or_else(|| malformed(part));
-        *field = Field::option(code, Some(name), value);
-    }
-    fields
-}
-
-fn suboption(mut body: &[u8], code: u16) -> Option<&[u8]> {
-    loop {
-        let (found, len) = (u16_at(body, 0)?, usize::from(u16_at(body, 2)?));
-        let part = body.get(4..4 + len)?;
-        if found == code {
-            return Some(part);
-        }
-        body = body.get(4 + len..)?;
-    }
+/// A suboption of option 56; they have numbers of their own `[RFC 5908 § 4]`.
+fn ntp(code: u16, body: &[u8]) -> Field {
+    let (name, value) = match code {
+        1 => ("NTP_SUBOPTION_SRV_ADDR", addresses(body)),
+        2 => ("NTP_SUBOPTION_MC_ADDR", addresses(body)),
+        3 => ("NTP_SUBOPTION_SRV_FQDN", domains(body)),
+        _ => ("unknown", Some(octets(body))),
+    };
+    Field::option(code, Some(name), value.unwrap_or_else(|| malformed(body)))
 }

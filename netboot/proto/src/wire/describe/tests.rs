@@ -55,6 +55,23 @@ fn our_answer_is_told_option_by_option() {
 }
 
 #[test]
+fn a_suboption_that_comes_twice_is_told_twice() {
+    let body = [0, 3, 0, 3, 1, b'a', 0, 0, 3, 0, 3, 1, b'b', 0, 0, 9, 0, 1, 7, 0, 1];
+    let bytes = [&[7, 0, 0, 1, 0, 56, 0, 21][..], &body].concat();
+    let fields = &dhcp6(&bytes).fields[1].fields;
+    let told: Vec<(&str, &str)> = fields.iter().map(|field| (&*field.name, &*field.value)).collect();
+    assert_eq!(
+        told,
+        [
+            ("NTP_SUBOPTION_SRV_FQDN", "a"),
+            ("NTP_SUBOPTION_SRV_FQDN", "b"),
+            ("unknown", "07"),
+            ("options that do not add up", "0001"),
+        ]
+    );
+}
+
+#[test]
 fn what_firmware_asks_is_told_by_iana_s_names() {
     let said = dhcp6(&information_request([9, 8, 7], &[0, 1, 0, 1, 0, 0, 0, 9, 2, 0, 0, 0, 0, 5]));
     assert_eq!(said.name, "DHCPv6 Information-request");

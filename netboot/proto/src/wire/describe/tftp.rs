@@ -9,8 +9,12 @@ pub fn tftp(bytes: &[u8]) -> Description {
     match u16_at(bytes, 0) {
         Some(1) => request("TFTP RRQ (read request)", rest),
         Some(2) => request("TFTP WRQ (write request)", rest),
-        Some(3) => numbered("TFTP DATA", rest, "octets", |data| data.len().to_string()),
-        Some(4) => numbered("TFTP ACK", rest, "", |_| String::new()),
+        Some(3) => {
+            let mut said = numbered("TFTP DATA", rest);
+            said.put("octets", rest.len().saturating_sub(2));
+            said
+        }
+        Some(4) => numbered("TFTP ACK", rest),
         Some(5) => {
             let mut said = Description::new("TFTP ERROR");
             match u16_at(rest, 0) {
@@ -45,15 +49,10 @@ fn request(name: &str, rest: &[u8]) -> Description {
     said
 }
 
-fn numbered(name: &str, rest: &[u8], what: &'static str, say: impl Fn(&[u8]) -> String) -> Description {
+fn numbered(name: &str, rest: &[u8]) -> Description {
     let mut said = Description::new(name);
-    match rest.split_first_chunk::<2>() {
-        Some((block, data)) => {
-            said.put("block", u16::from_be_bytes(*block));
-            if !what.is_empty() {
-                said.put(what, say(data));
-            }
-        }
+    match u16_at(rest, 0) {
+        Some(block) => said.put("block", block),
         None => said.put("packet", malformed(rest)),
     }
     said

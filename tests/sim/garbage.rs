@@ -2,6 +2,7 @@
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::AsRawFd;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -21,12 +22,12 @@ const MIN_LEN: usize = 4;
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// Sends `rate` datagrams a second on a port for some time, to whatever the near end listens on, and says how many
-/// went out. Some begin as messages do and end otherwise.
+/// went out, and before that once that it has begun. Some begin as messages do and end otherwise.
 ///
 /// # Errors
 ///
 /// The sockets cannot be opened, or sending fails for another reason than a full queue.
-pub fn throw(port: &str, near: Ipv6Addr, rate: u32, time: Duration) -> Result<u64> {
+pub fn throw(port: &str, near: Ipv6Addr, rate: u32, time: Duration, begins: &Sender<()>) -> Result<u64> {
     let index = if_nametoindex(port)?;
     let udp = socket(port, Type::DGRAM, Protocol::UDP)?;
     let raw = socket(port, Type::RAW, Protocol::ICMPV6)?;
@@ -53,7 +54,14 @@ pub fn throw(port: &str, near: Ipv6Addr, rate: u32, time: Duration) -> Result<u6
             row.iter().map(|octets| [std::io::IoSlice::new(octets)]).collect();
         let fd = socket.as_raw_fd();
         match sendmmsg(fd, &mut headers, &slices, [Some(*to); ROW], [], MsgFlags::empty()) {
-            Ok(results) => sent += u64::try_from(results.count())?,
+            Ok(results) => {
+                let count = u64::try_from(results.count())?;
+                if sent == 0 && count > 0 {
+                    // Whoever does not wait for it does not matter.
+                    let _ = begins.send(());
+                }
+                sent += count;
+            }
             Err(Errno::ENOBUFS | Errno::EAGAIN) => {}
             Err(error) => return Err(error.into()),
         }

@@ -94,9 +94,7 @@ pub(crate) fn kea(name: &'static str, folder: &Path, threads: Option<usize>) -> 
     let variables =
         ["KEA_PIDFILE_DIR", "KEA_LOCKFILE_DIR"].map(|name| format!("{name}={}", folder.display()));
     let line = [&["env".to_owned()], &variables[..], &words(&["kea-dhcp6", "-c", &text(&file)])].concat();
-    let mut server = Server::start(name, Cable::plug(&name.replace(' ', "-"))?, &folder, &line)?;
-    server.wait_for_port(547)?;
-    Ok(server)
+    serving(name, &name.replace(' ', "-"), &folder, &line, 547)
 }
 
 /// dnsmasq as a DHCPv6 server that routers advertise, with a lease file.
@@ -119,9 +117,7 @@ pub(crate) fn dnsmasq_dhcp(folder: &Path) -> Result<Server> {
         "--dhcp-lease-max=10000000",
         &leases,
     ]);
-    let mut server = Server::start(name, Cable::plug("dnsmasq-dhcp")?, &folder, &line)?;
-    server.wait_for_port(547)?;
-    Ok(server)
+    serving(name, "dnsmasq-dhcp", &folder, &line, 547)
 }
 
 /// dnsmasq as a TFTP server.
@@ -140,9 +136,7 @@ pub(crate) fn dnsmasq_tftp(content: &Content, folder: &Path) -> Result<Server> {
         "--tftp-max=256",
         &root,
     ]);
-    let mut server = Server::start("dnsmasq", Cable::plug("dnsmasq-tftp")?, &folder, &line)?;
-    server.wait_for_port(69)?;
-    Ok(server)
+    serving("dnsmasq", "dnsmasq-tftp", &folder, &line, 69)
 }
 
 /// tftpd-hpa.
@@ -150,9 +144,7 @@ pub(crate) fn tftpd_hpa(content: &Content, folder: &Path) -> Result<Server> {
     let folder = own_folder("tftpd-hpa", folder)?;
     let root = content.names.to_string_lossy();
     let line = words(&["in.tftpd", "-L", "-6", "-u", "root", "-a", "[::]:69", "-s", &root]);
-    let mut server = Server::start("tftpd-hpa", Cable::plug("tftpd-hpa")?, &folder, &line)?;
-    server.wait_for_port(69)?;
-    Ok(server)
+    serving("tftpd-hpa", "tftpd-hpa", &folder, &line, 69)
 }
 
 /// atftpd, the one in Debian that has windows. Debian does not let it be installed beside tftpd-hpa, so it is unpacked.
@@ -179,9 +171,7 @@ pub(crate) fn atftpd(content: &Content, folder: &Path) -> Result<Server> {
         &log,
         &root,
     ]);
-    let mut server = Server::start("atftpd", Cable::plug("atftpd")?, &folder, &line)?;
-    server.wait_for_port(69)?;
-    Ok(server)
+    serving("atftpd", "atftpd", &folder, &line, 69)
 }
 
 /// nginx with sendfile, a worker for each processor, and no log of what was served.
@@ -204,8 +194,13 @@ pub(crate) fn nginx(content: &Content, folder: &Path) -> Result<Server> {
     let file = folder.join("nginx.conf");
     fs::write(&file, config)?;
     let line = words(&["nginx", "-c", &file.to_string_lossy()]);
-    let mut server = Server::start("nginx", Cable::plug("nginx")?, &folder, &line)?;
-    server.wait_for_port(80)?;
+    serving("nginx", "nginx", &folder, &line, 80)
+}
+
+/// Starts it on a cable and waits until somebody has the port.
+fn serving(name: &'static str, cable: &str, folder: &Path, line: &[String], port: u16) -> Result<Server> {
+    let mut server = Server::start(name, Cable::plug(cable)?, folder, line)?;
+    server.wait_for_port(port)?;
     Ok(server)
 }
 

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::net::{Ipv6Addr, SocketAddrV6};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -42,10 +43,14 @@ fn lab(name: &str, (node, root): (usize, usize)) -> Result<Lab> {
     Ok(lab)
 }
 
-/// Throws garbage at the first port.
+/// Throws garbage at the first port, and returns when it has begun.
 fn throw(lab: &Lab, rate: u32, time: Duration) -> Result<JoinHandle<Result<Result<u64>>>> {
     let near = near_mac(0).link_local();
-    lab.far.network()?.spawn("garbage", move || garbage::throw("far0", near, rate, time))
+    let (begins, begun) = mpsc::channel();
+    let thrown =
+        lab.far.network()?.spawn("garbage", move || garbage::throw("far0", near, rate, time, &begins))?;
+    begun.recv_timeout(PATIENCE).context("no garbage was thrown")?;
+    Ok(thrown)
 }
 
 /// A whole boot on the second port, up to the configuration, and how long it takes.
@@ -79,7 +84,6 @@ fn is_small(lab: &Lab) -> Result<()> {
 fn a_machine_boots_on_one_port_while_garbage_comes_to_another() -> Result<()> {
     let lab = lab("nbgarbage", (1, 2))?;
     let thrown = throw(&lab, 5000, Duration::from_secs(5))?;
-    thread::sleep(Duration::from_secs(1));
     boot(&lab, 1)?;
     let sent = thrown.join().ok().context("the garbage's thread panicked")???;
     ensure!(sent > 0);
@@ -93,7 +97,6 @@ fn how_much_slower_a_boot_is_beside_fifty_thousand_datagrams_a_second() -> Resul
     let lab = lab("nbflood", (4, 16))?;
     let alone = median(&lab, Duration::from_secs(20))?;
     let thrown = throw(&lab, 50_000, Duration::from_secs(60))?;
-    thread::sleep(Duration::from_secs(1));
     let beside = median(&lab, Duration::from_secs(55))?;
     let sent = thrown.join().ok().context("the garbage's thread panicked")???;
     let ratio = beside.as_secs_f64() / alone.as_secs_f64();

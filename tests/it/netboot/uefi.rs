@@ -80,24 +80,25 @@ fn ipxe(suite: &str) -> Result<std::path::PathBuf> {
     Ok(unpacked(suite, "ipxe")?.join("usr/lib/ipxe/snponly.efi"))
 }
 
-#[test]
-#[ignore = "an emulated computer takes a minute"]
-fn pxe_of_bookworm_and_then_ipxe() -> Result<()> {
-    let mut booted = Booted::from("uepxe12", BOOKWORM, true, &ipxe("bookworm")?)?;
+/// PXE to iPXE, and by that to a file.
+fn pxe_and_then_ipxe(name: &str, suite: &'static str) -> Result<()> {
+    let mut booted = Booted::from(name, Board::X64 { suite }, true, &ipxe(suite)?)?;
     let begun = booted.says(IPXE)?;
     let loaded = booted.says("/boot/node.efi... ok")?;
-    eprintln!("iPXE of bookworm: {:.1?} from its first word to its file", loaded.saturating_sub(begun));
+    eprintln!("iPXE of {suite}: {:.1?} from its first word to its file", loaded.saturating_sub(begun));
     Ok(())
 }
 
 #[test]
 #[ignore = "an emulated computer takes a minute"]
+fn pxe_of_bookworm_and_then_ipxe() -> Result<()> {
+    pxe_and_then_ipxe("uepxe12", "bookworm")
+}
+
+#[test]
+#[ignore = "an emulated computer takes a minute"]
 fn pxe_of_trixie_and_then_ipxe() -> Result<()> {
-    let mut booted = Booted::from("uepxe13", TRIXIE, true, &ipxe("trixie")?)?;
-    let begun = booted.says(IPXE)?;
-    let loaded = booted.says("/boot/node.efi... ok")?;
-    eprintln!("iPXE of trixie: {:.1?} from its first word to its file", loaded.saturating_sub(begun));
-    Ok(())
+    pxe_and_then_ipxe("uepxe13", "trixie")
 }
 
 #[test]

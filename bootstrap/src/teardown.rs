@@ -20,6 +20,8 @@ pub struct Removed {
     pub domains: Vec<String>,
     /// Networks, by name.
     pub networks: Vec<String>,
+    /// Interfaces that libvirt knew nothing of, by name.
+    pub interfaces: Vec<String>,
     /// Files and directories.
     pub files: Vec<String>,
     /// What was undone that had been done to this computer for the deployment.
@@ -93,6 +95,15 @@ async fn remove_objects(
             hardware::libvirt::Kind::Network => removed.networks.push(object.name.clone()),
         }
     }
+    let mut ids: BTreeSet<DeploymentId> = found
+        .iter()
+        .filter(|object| owner.owns(&object.owner))
+        .map(|object| object.owner.deployment)
+        .collect();
+    ids.extend(deployment.map(|deployment| deployment.id));
+    for id in ids {
+        removed.interfaces.extend(libvirt.sweep(id).await.or_fail(Code::Unavailable)?);
+    }
     if let Some(ensured) = deployment.and_then(|deployment| deployment.libvirt.as_ref()) {
         removed.undone = daemon::stop_if_unused(&libvirt.virsh, ensured).await;
     }
@@ -112,21 +123,25 @@ fn is_ours(directory: &Path) -> bool {
 
 impl Removed {
     fn is_empty(&self) -> bool {
-        [&self.domains, &self.networks, &self.files, &self.undone].into_iter().all(Vec::is_empty)
+        self.parts().into_iter().all(|(_, names)| names.is_empty())
     }
 
     fn text(&self) -> String {
         if self.is_empty() {
             return "there is nothing to remove".to_owned();
         }
-        let parts = [
+        let lines = self.parts().into_iter().filter(|(_, names)| !names.is_empty());
+        lines.map(|(what, names)| format!("removed {what}: {}\n", names.join(", "))).collect()
+    }
+
+    fn parts(&self) -> [(&'static str, &[String]); 5] {
+        [
             ("domains", &self.domains),
             ("networks", &self.networks),
+            ("interfaces", &self.interfaces),
             ("files", &self.files),
             ("undone", &self.undone),
-        ];
-        let lines = parts.into_iter().filter(|(_, names)| !names.is_empty());
-        lines.map(|(what, names)| format!("removed {what}: {}\n", names.join(", "))).collect()
+        ]
     }
 }
 

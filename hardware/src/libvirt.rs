@@ -11,13 +11,15 @@ use tokio::time::{Instant, sleep};
 use crate::nvram::{NvramError, boot_entries};
 use crate::owned::{DeploymentId, Owner};
 use crate::plan::{Object, Plan, VolumePlan};
-use crate::process::RunError;
+use crate::process::{Invocation, RunError};
 use crate::virsh::{DomainState, Virsh};
 use crate::xml;
 
 /// How long a QEMU that hangs in the kernel is given to end.
 const DESTROY_LIMIT: Duration = Duration::from_secs(60);
 const DESTROY_INTERVAL: Duration = Duration::from_secs(1);
+/// The kernel removes an interface at once, unless others keep its lock.
+const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The libvirt of this computer.
 #[derive(Debug, Clone, Default)]
@@ -135,14 +137,18 @@ impl Libvirt {
     pub async fn survey(&self) -> Result<Vec<Found>, RemoveError> {
         let mut found = Vec::new();
         for name in self.virsh.domains().await.map_err(RemoveError::Survey)? {
-            // An object that is gone since it was listed is no mistake.
-            if let Ok(xml) = self.virsh.domain_xml(&name).await {
-                found.extend(whose(Kind::Domain, name, &xml));
+            match self.virsh.domain_xml(&name).await {
+                Ok(xml) => found.extend(whose(Kind::Domain, name, &xml)),
+                // An object that is gone since it was listed is no mistake; one that is there would be forgotten.
+                Err(_) if !self.virsh.domains().await.map_err(RemoveError::Survey)?.contains(&name) => {}
+                Err(error) => return Err(RemoveError::Survey(error)),
             }
         }
         for name in self.virsh.networks().await.map_err(RemoveError::Survey)? {
-            if let Ok(xml) = self.virsh.network_xml(&name).await {
-                found.extend(whose(Kind::Network, name, &xml));
+            match self.virsh.network_xml(&name).await {
+                Ok(xml) => found.extend(whose(Kind::Network, name, &xml)),
+                Err(_) if !self.virsh.networks().await.map_err(RemoveError::Survey)?.contains(&name) => {}
+                Err(error) => return Err(RemoveError::Survey(error)),
             }
         }
         Ok(found)
@@ -157,9 +163,26 @@ impl Libvirt {
         let prefix = id.object_prefix();
         let objects = self.virsh.domains().await?.into_iter().chain(self.virsh.networks().await?);
         let named = objects.into_iter().any(|name| name.starts_with(&prefix));
-        let interfaces = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-        let mut interfaces = interfaces.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        Ok(!named && !interfaces.any(|name| name.starts_with(&id.interface_prefix())))
+        Ok(!named && interfaces(id).is_empty())
+    }
+
+    /// Removes the interfaces that a deployment still has when its objects are gone, and says which: a libvirt that is
+    /// killed while it starts a network knows nothing of the bridge afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn sweep(&self, id: DeploymentId) -> Result<Vec<String>, RunError> {
+        let left = interfaces(id);
+        for name in &left {
+            let delete = Invocation::new("ip", SWEEP_LIMIT).args(["link", "delete", "dev", name]);
+            match delete.run().await {
+                // A bridge takes nothing with it, but a pair of ends goes together.
+                Err(_) if !interfaces(id).contains(name) => {}
+                done => drop(done?),
+            }
+        }
+        Ok(left)
     }
 
     /// Stops one object and removes its description.
@@ -226,6 +249,13 @@ fn whose(kind: Kind, name: String, xml: &str) -> Option<Found> {
             None
         }
     }
+}
+
+/// The interfaces of this computer that are named as a deployment names its own.
+fn interfaces(id: DeploymentId) -> Vec<String> {
+    let all = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(&id.interface_prefix())).collect()
 }
 
 fn write_volume(volume: &VolumePlan) -> Result<(), MakeError> {

@@ -22,7 +22,7 @@ const OWNER: &str = "owner";
 const UPLINK_PORT: u8 = 0xf;
 
 /// What a deployment is known by: a random UUID. All names and addresses of its objects are made of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeploymentId(pub Uuid);
 

@@ -68,7 +68,9 @@ fn ci(install: bool) -> Result<(), String> {
     // What the product itself needs it can install itself.
     let mut product = Command::new(target().join("debug/meshboot"));
     step("virtual machines' tools", product.arg("deps").args(install.then_some("--install-deps")))?;
-    step("tests", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))?;
+    // Errors say themselves what was tried, on what: a trace to each would hide that.
+    let tests = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
+    step("tests", cargo().args(tests).env("RUST_LIB_BACKTRACE", "0"))?;
     firmware()?;
     vm("line::")
 }
@@ -87,7 +89,10 @@ fn firmware() -> Result<(), String> {
 /// Tests that run only when they are asked for.
 fn on_request(name: &str, binary: &str, filter: &str, how: &[&str]) -> Result<(), String> {
     let run = ["nextest", "run", "--locked", "--package", "tests", "--run-ignored", "only"];
-    step(name, cargo().args(run).args(["--test", binary]).args(how).arg(filter))
+    step(
+        name,
+        cargo().args(run).args(["--test", binary]).args(how).arg(filter).env("RUST_LIB_BACKTRACE", "0"),
+    )
 }
 
 /// It names itself what it lacks: most of that are servers, and those are not for us to install.

@@ -1,7 +1,8 @@
 //! Joining: bootstrap tokens, what they are good for, and what Kubernetes says of a node.
 //!
 //! A token is minted when a machine's configuration is rendered, for that machine and that boot alone. It
-//! lives for minutes and is revoked when its node is Ready, or when the machine is given another one.
+//! lives for minutes, and a seed revokes it when its node is Ready, or when the machine is given another one
+//! ([`Cluster::sweep`]).
 //!
 //! It is bound to the one node that it was minted for. kubeadm's tokens are not: they are of the group
 //! `system:bootstrappers:kubeadm:default-node-token`, and kubeadm binds that group (`kubeadm:node-autoapprove-bootstrap`)
@@ -25,19 +26,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use ignition::BootstrapToken;
-use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Node, Secret};
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use mesh::{MachineId, NodeName};
+use mesh::NodeName;
 use ring::rand::{SecureRandom, SystemRandom};
 
 pub use self::token::{Grant, NoGrant, secret};
 
 mod approve;
 pub mod decide;
+mod sweep;
 mod token;
 
 /// How long a token lives, unless its node is Ready before: as long as a machine tries to join.
@@ -78,6 +79,15 @@ pub fn credentials() -> [PathBuf; 2] {
     ["/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"].map(PathBuf::from)
 }
 
+/// A token that is good for nothing yet.
+///
+/// # Errors
+///
+/// The kernel has no randomness to give.
+pub fn new_token() -> Result<BootstrapToken> {
+    Ok(BootstrapToken::from_random(u64::from_ne_bytes(random()?), u128::from_ne_bytes(random()?)))
+}
+
 fn random<const N: usize>() -> Result<[u8; N]> {
     let mut octets = [0; N];
     SystemRandom::new().fill(&mut octets).map_err(|_| anyhow!("the kernel gave no random numbers"))?;
@@ -113,42 +123,19 @@ impl Cluster {
         self.client.apiserver_version().await.map(drop).context("the API server does not answer")
     }
 
-    /// Mints a token for one machine and takes away the ones that it had.
+    /// Makes a token good for something: for one boot of one machine as one node.
     ///
     /// # Errors
     ///
     /// The API server refused or did not answer, or Kubernetes would approve any node's certificate for the token:
     /// the machine gets no configuration.
-    pub async fn mint(
-        &self,
-        machine: MachineId,
-        name: &NodeName,
-        relay: &NodeName,
-    ) -> Result<BootstrapToken> {
-        let token =
-            BootstrapToken::from_random(u64::from_ne_bytes(random()?), u128::from_ne_bytes(random()?));
-        self.check_unapproved(&token).await?;
-        let lifetime = jiff::SignedDuration::try_from(TOKEN_LIFETIME).context("a constant")?;
-        let secret = secret(&token, machine, name, relay, Timestamp::now() + lifetime);
+    pub async fn mint(&self, token: &BootstrapToken, relay: &NodeName, grant: &Grant) -> Result<()> {
+        self.check_unapproved(token).await?;
         self.secrets()
-            .create(&PostParams::default(), &secret)
+            .create(&PostParams::default(), &secret(token, relay, grant))
             .await
-            .with_context(|| format!("cannot store a bootstrap token for {name}"))?;
-        Ok(token)
-    }
-
-    /// Takes a token away. One that is gone already is no error.
-    ///
-    /// # Errors
-    ///
-    /// The API server refused or did not answer; the token still ends by its lifetime.
-    pub async fn revoke(&self, token_id: &str) -> Result<()> {
-        let name = token::secret_name(token_id);
-        match self.secrets().delete(&name, &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(error).with_context(|| format!("cannot revoke the bootstrap token {token_id}")),
-        }
+            .with_context(|| format!("cannot store a bootstrap token for {}", grant.node))
+            .map(drop)
     }
 
     /// What a token was minted for.
@@ -230,10 +217,10 @@ impl NodeState {
         }
     }
 
-    /// Whether the node is Ready in a boot other than the one it was seen in before.
+    /// Whether the node is Ready in a boot other than the one it was seen in before, if it was.
     #[must_use]
-    pub fn is_ready_since(&self, before: Option<&Self>) -> bool {
-        self.ready && before.is_none_or(|before| before.boot_id != self.boot_id)
+    pub fn is_ready_since(&self, boot_before: Option<&str>) -> bool {
+        self.ready && boot_before != Some(&self.boot_id)
     }
 }
 

@@ -12,6 +12,8 @@ use serde_json::Value;
 const ATTACH: &str = "MESHBOOT_TEST_ATTACH";
 /// Between two looks: each asks machines that have little time to answer.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// A seed sees by itself that a node is Ready.
+const REVOKED: Duration = Duration::from_secs(60);
 /// How far the clocks of machines may be from this computer's.
 const CLOCKS: Duration = Duration::from_secs(5);
 
@@ -142,8 +144,10 @@ impl Mesh {
 
     /// Tokens are revoked once their node is Ready.
     pub(crate) fn has_no_bootstrap_tokens(&self) {
-        let tokens = self.get(&["secrets", "-n", "kube-system", "-l", "meshboot.io/machine"]);
-        assert_eq!(tokens["items"].as_array().unwrap().len(), 0, "{tokens}");
+        let tokens = ["secrets", "-n", "kube-system", "-l", "meshboot.io/machine"];
+        self.wait("no tokens", REVOKED, |mesh| {
+            mesh.get(&tokens)["items"].as_array().is_some_and(Vec::is_empty)
+        });
     }
 
     /// Each node asks the API server where its own kubelet does: at the anycast address.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use bootstrap::join::Cluster as Join;
+use bootstrap::join::{Cluster as Join, Grant, new_token};
 use bootstrap::store::KubernetesStore;
 use ignition::BootstrapToken;
 use mesh::{AddressPlan, Mac, MachineId};
@@ -51,8 +51,15 @@ impl Bench {
     }
 
     fn mint(&self, node: &str) -> anyhow::Result<BootstrapToken> {
-        let [node, relay] = [node, "node1"].map(|name| name.parse().unwrap());
-        self.runtime.block_on(self.join.mint(MachineId::from_mac(Mac([2, 0, 0, 0, 0, 4])), &node, &relay))
+        let grant = Grant {
+            machine: MachineId::from_mac(Mac([2, 0, 0, 0, 0, 4])),
+            node: node.parse()?,
+            expires: "2099-01-01T00:00:00Z".parse()?,
+            boot_before: None,
+        };
+        let token = new_token()?;
+        self.runtime.block_on(self.join.mint(&token, &"node1".parse()?, &grant))?;
+        Ok(token)
     }
 
     /// Makes a user that has this token, and waits until the API server knows it.
@@ -134,7 +141,7 @@ fn join_token_is_bound_to_its_node() {
     let approver = bench.runtime.spawn(async move { join.approve().await });
     a_machine_becomes_its_node_and_no_other(&bench);
     a_thief_becomes_nobody_else(&bench);
-    a_token_that_is_revoked_is_of_no_use(&bench, &token);
+    a_token_ends_when_its_node_is_ready(&bench);
     assert!(!approver.is_finished(), "the watch lasts");
     approver.abort();
     no_token_where_all_tokens_requests_are_approved(&bench);
@@ -231,10 +238,27 @@ fn a_thief_becomes_nobody_else(bench: &Bench) {
     }
 }
 
-fn a_token_that_is_revoked_is_of_no_use(bench: &Bench, token: &BootstrapToken) {
-    bench.runtime.block_on(bench.join.revoke(token.id())).unwrap();
+/// The seed sees a node that is Ready, and its token is gone.
+fn a_token_ends_when_its_node_is_ready(bench: &Bench) {
+    let join = bench.join.clone();
+    let sweeper = bench.runtime.spawn(async move { join.sweep().await });
+    let tokens = ["get", "secrets", "-n", "kube-system", "-o", "name"];
+    let minted = || bench.cluster.admin(&tokens).matches("bootstrap-token-").count();
+    let before = minted();
+    let mut node: Value =
+        serde_json::from_str(&bench.cluster.admin(&["get", "node", "node4", "-o", "json"])).unwrap();
+    node["status"]["conditions"] = json!([{
+        "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "as its kubelet would say",
+    }]);
+    let path = bench.folder.path().join("node.json");
+    std::fs::write(&path, node.to_string()).unwrap();
+    let status = "/api/v1/nodes/node4/status";
+    bench.cluster.admin(&["replace", "--raw", status, "-f", path.to_str().unwrap()]);
+    bench.wait("the token is revoked", || minted() == before - 1);
     let get = || bench.cluster.kubectl("machine", &["get", "csr"]).status.success();
     bench.wait("the token is forgotten", || !get());
+    assert!(!sweeper.is_finished(), "the watch lasts");
+    sweeper.abort();
     // A machine that boots anew has another one.
     let next = bench.mint("node4").unwrap();
     bench.user("machine", &next.expose());

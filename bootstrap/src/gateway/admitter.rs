@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use mesh::store::{TransactError, transact};
 use mesh::{AdmitError, Claim, Ledger, Machine, MachineId, allocate};
 
@@ -12,7 +13,7 @@ use super::api::Api;
 use super::follow::{Follower, Journey};
 use super::render::node_config;
 use super::settings::GatewaySettings;
-use crate::join::{Cluster, NodeState};
+use crate::join::{self, Cluster, Grant, NodeState, TOKEN_LIFETIME};
 use crate::store::journal::MeshStore;
 
 /// Admits machines.
@@ -102,19 +103,18 @@ impl Admitter {
         request: &Request,
         before: Option<NodeState>,
     ) -> Result<String> {
-        let token = cluster.mint(machine.id, &machine.name, &self.settings.machine.name).await?;
-        let token_id = token.id().to_owned();
-        let config = match node_config(&self.settings, machine, token, request.link, claim.boot_mac) {
-            Ok(config) => config,
-            Err(error) => {
-                // Nobody will use it; if this fails as well it ends by itself.
-                let _ = cluster.revoke(&token_id).await;
-                return Err(error);
-            }
+        let token = join::new_token()?;
+        let config = node_config(&self.settings, machine, token.clone(), request.link, claim.boot_mac)?;
+        let lifetime = jiff::SignedDuration::try_from(TOKEN_LIFETIME).context("a constant")?;
+        let grant = Grant {
+            machine: machine.id,
+            node: machine.name.clone(),
+            expires: Timestamp::now() + lifetime,
+            boot_before: before.as_ref().map(|before| before.boot_id.clone()),
         };
-        tracing::info!(node = %machine.name, link = %request.link, token = token_id, "configuration handed out");
-        let node = machine.name.clone();
-        let journey = Journey { machine: machine.id, node, link: request.link, token_id, before };
+        cluster.mint(&token, &self.settings.machine.name, &grant).await?;
+        tracing::info!(node = %machine.name, link = %request.link, token = token.id(), "configuration handed out");
+        let journey = Journey { machine: machine.id, node: grant.node, link: request.link, before };
         self.follower.follow(cluster.clone(), journey);
         Ok(config)
     }

@@ -1,4 +1,4 @@
-//! Follows a machine from its configuration to its node being Ready, and then takes its token away.
+//! Follows a machine from its configuration to its node being Ready.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +23,6 @@ pub struct Journey {
     pub node: NodeName,
     /// The link that it booted through.
     pub link: LinkId,
-    /// The token that it was given.
-    pub token_id: String,
     /// What Kubernetes said of the node before.
     pub before: Option<NodeState>,
 }
@@ -33,7 +31,7 @@ pub struct Journey {
 #[derive(Debug, Clone)]
 pub struct Follower {
     board: StatusBoard,
-    under_way: Arc<Mutex<HashMap<MachineId, (String, AbortHandle)>>>,
+    under_way: Arc<Mutex<HashMap<MachineId, AbortHandle>>>,
 }
 
 // === impl Follower ===
@@ -45,17 +43,14 @@ impl Follower {
         Self { board, under_way: Arc::default() }
     }
 
-    /// Follows one machine. If it was followed before, it has started afresh: the token that it no longer needs is taken
-    /// away.
+    /// Follows one machine. If it was followed before, it has started afresh.
     pub fn follow(&self, cluster: Cluster, journey: Journey) {
-        let (machine, token_id) = (journey.machine, journey.token_id.clone());
-        let this = self.clone();
-        let (node, again) = (journey.node.clone(), cluster.clone());
+        let (this, machine) = (self.clone(), journey.machine);
         let task = tokio::spawn(async move { this.watch(&cluster, &journey).await });
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((old_token, old_task)) = under_way.insert(machine, (token_id, task.abort_handle())) {
-            old_task.abort();
-            tokio::spawn(async move { revoke(&again, &node, &old_token).await });
+        under_way.retain(|_, task| !task.is_finished());
+        if let Some(before) = under_way.insert(machine, task.abort_handle()) {
+            before.abort();
         }
     }
 
@@ -74,7 +69,7 @@ impl Follower {
             }
             self.board.set_stage(journey.link, stage, reason.clone());
             if stage == Stage::Ready {
-                break;
+                return;
             }
             if Instant::now() >= deadline {
                 let minutes = TOKEN_LIFETIME.as_secs() / 60;
@@ -83,37 +78,18 @@ impl Follower {
                     format!("not Ready after {minutes} minutes, its token has ended: {reason}; restart it");
                 tracing::warn!(node = %journey.node, link = %journey.link, %reason, "machine did not join");
                 self.board.set_stage(journey.link, stage, Some(reason));
-                break;
+                return;
             }
             tokio::time::sleep(INTERVAL).await;
         }
-        revoke(cluster, &journey.node, &journey.token_id).await;
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if under_way.get(&journey.machine).is_some_and(|(token, _)| *token == journey.token_id) {
-            under_way.remove(&journey.machine);
-        }
     }
-}
-
-/// Takes a token away, however often that has to be tried while it would be good for anything.
-async fn revoke(cluster: &Cluster, node: &NodeName, token: &str) {
-    let deadline = Instant::now() + TOKEN_LIFETIME;
-    while let Err(error) = cluster.revoke(token).await {
-        if Instant::now() >= deadline {
-            tracing::warn!(%node, token, "{error:#}; it has ended by itself");
-            return;
-        }
-        tracing::debug!(%node, token, "{error:#}; tried again");
-        tokio::time::sleep(INTERVAL).await;
-    }
-    tracing::info!(%node, token, "token revoked");
 }
 
 /// How far a machine has come by what Kubernetes says of its node, before this boot and now.
 fn judge(before: Option<&NodeState>, now: Option<&NodeState>) -> (Stage, Option<String>) {
     match now {
         None => (Stage::Configured, Some("its node is not known to Kubernetes yet".to_owned())),
-        Some(now) if now.is_ready_since(before) => (Stage::Ready, None),
+        Some(now) if now.is_ready_since(before.map(|before| &*before.boot_id)) => (Stage::Ready, None),
         Some(now) if before.is_some_and(|before| before.boot_id == now.boot_id) => (
             Stage::Configured,
             Some("its kubelet has not been heard of since it was started anew".to_owned()),

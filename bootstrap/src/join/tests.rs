@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
+use mesh::{Mac, MachineId};
 use serde_json::{Value, json};
 
 use super::*;
@@ -26,8 +27,12 @@ fn cluster(allowed: bool) -> (Cluster, Arc<Mutex<Vec<Value>>>) {
 }
 
 async fn mint(cluster: &Cluster) -> Result<BootstrapToken> {
-    let [name, relay] = ["node4", "node2"].map(|name| name.parse::<NodeName>().unwrap());
-    cluster.mint(MachineId::from_mac(mesh::Mac([2, 0, 0, 0, 0, 1])), &name, &relay).await
+    let [node, relay] = ["node4", "node2"].map(|name| name.parse::<NodeName>().unwrap());
+    let machine = MachineId::from_mac(Mac([2, 0, 0, 0, 0, 1]));
+    let expires = "2026-01-02T03:04:05Z".parse()?;
+    let token = new_token()?;
+    cluster.mint(&token, &relay, &Grant { machine, node, expires, boot_before: None }).await?;
+    Ok(token)
 }
 
 #[tokio::test]

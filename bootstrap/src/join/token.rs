@@ -10,6 +10,8 @@ use super::{GROUP, MACHINE_LABEL, NAMESPACE, NODE_LABEL};
 
 const TYPE: &str = "bootstrap.kubernetes.io/token";
 const EXPIRATION: &str = "expiration";
+/// The annotation that names the boot in which the node was seen before; the token is for another.
+const BOOT_BEFORE: &str = "meshboot.io/boot-before";
 
 /// What a token is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Grant {
     pub node: NodeName,
     /// When it ends.
     pub expires: Timestamp,
+    /// The boot that the node was seen in before, as the kernel named it; none if Kubernetes knew no such node.
+    pub boot_before: Option<String>,
 }
 
 /// Why a token is good for nothing.
@@ -37,15 +41,11 @@ pub enum NoGrant {
 
 /// The Secret that makes a token known to the API server.
 #[must_use]
-pub fn secret(
-    token: &BootstrapToken,
-    machine: MachineId,
-    name: &NodeName,
-    relay: &NodeName,
-    expires: Timestamp,
-) -> Secret {
+pub fn secret(token: &BootstrapToken, relay: &NodeName, grant: &Grant) -> Secret {
+    let Grant { machine, node, expires, boot_before } = grant;
     let expires = expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let labels = [(MACHINE_LABEL, machine.to_string()), (NODE_LABEL, name.to_string())];
+    let labels = [(MACHINE_LABEL, machine.to_string()), (NODE_LABEL, node.to_string())];
+    let annotations = boot_before.iter().map(|boot| (BOOT_BEFORE.to_owned(), boot.clone()));
     let data = [
         ("token-id", token.id().to_owned()),
         ("token-secret", token.expose_secret().to_owned()),
@@ -53,13 +53,14 @@ pub fn secret(
         ("usage-bootstrap-authentication", "true".to_owned()),
         ("usage-bootstrap-signing", "true".to_owned()),
         ("auth-extra-groups", GROUP.to_owned()),
-        ("description", format!("one boot of {name}, served by {relay}")),
+        ("description", format!("one boot of {node}, served by {relay}")),
     ];
     Secret {
         metadata: ObjectMeta {
             name: Some(secret_name(token.id())),
             namespace: Some(NAMESPACE.to_owned()),
             labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            annotations: Some(annotations.collect()),
             ..ObjectMeta::default()
         },
         type_: Some(TYPE.to_owned()),
@@ -84,11 +85,13 @@ impl Grant {
     pub fn of_secret(secret: &Secret) -> Result<Self, NoGrant> {
         let read = || {
             let labels = secret.metadata.labels.as_ref()?;
+            let annotations = secret.metadata.annotations.as_ref();
             let expires = secret.data.as_ref()?.get(EXPIRATION)?;
             Some(Self {
                 machine: MachineId(labels.get(MACHINE_LABEL)?.parse().ok()?),
                 node: labels.get(NODE_LABEL)?.parse().ok()?,
                 expires: std::str::from_utf8(&expires.0).ok()?.parse().ok()?,
+                boot_before: annotations.and_then(|annotations| annotations.get(BOOT_BEFORE).cloned()),
             })
         };
         read().filter(|_| secret.type_.as_deref() == Some(TYPE)).ok_or(NoGrant::Unbound)
@@ -107,12 +110,13 @@ mod tests {
         let machine = MachineId::from_mac(mesh::Mac([2, 0, 0, 0, 0, 1]));
         let [node, relay] = ["node4", "node2"].map(|name| name.parse::<NodeName>().unwrap());
         let expires = "2026-01-02T03:04:05Z".parse().unwrap();
-        let mut secret = secret(&token, machine, &node, &relay, expires);
+        let grant = Grant { machine, node, expires, boot_before: Some("d2e1".to_owned()) };
+        let mut secret = secret(&token, &relay, &grant);
         assert_eq!(secret.metadata.name, Some(format!("bootstrap-token-{}", token.id())));
         let data = secret.string_data.take().unwrap();
         secret.data =
             Some(data.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect());
-        (secret, Grant { machine, node, expires })
+        (secret, grant)
     }
 
     #[test]

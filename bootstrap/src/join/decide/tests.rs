@@ -71,6 +71,7 @@ fn grant() -> Grant {
         machine: MachineId::from_mac(Mac([2, 0, 0, 0, 0, 4])),
         node: "node4".parse().unwrap(),
         expires: "2026-01-02T03:10:00Z".parse().unwrap(),
+        boot_before: None,
     }
 }
 

@@ -7,14 +7,13 @@
 //! |---|---|---|
 //! | `machines`, `links` and their status | get, list, watch, create, update, patch | every relay allocates. No delete: a removal is written into the head, and who may delete sweeps |
 //! | the head, by name | get, list, watch, update | it is the lock of the ledger. It cannot be created or deleted |
-//! | `nodes` | get | a relay revokes a token when the node that joined with it is Ready. Newer versions let a node read only itself |
-//! | Secrets of `kube-system` | create, delete | bootstrap tokens are Secrets there, and their names are random |
+//! | `nodes` | get | a relay shows how far its neighbour has come. Newer versions let a node read only itself |
+//! | Secrets of `kube-system` | create | bootstrap tokens are Secrets there, and their names are random. A seed deletes them |
 //!
 //! RBAC cannot bind a right to a name that is not known yet, nor to a Secret's type. So a node that was broken
-//! into could write Machines and Links, mint bootstrap tokens, and delete Secrets of `kube-system` whose names it
-//! guesses; it could read none. A token that it mints may be for any node (the binding of tokens to nodes,
-//! [`join`], is against those who steal one, not against those who mint). The
-//! right to delete is what revokes a token early; without it tokens would end by their age only.
+//! into could write Machines and Links and make Secrets in `kube-system`, bootstrap tokens among them; it could read and
+//! delete none. A token that it mints may be for any node (the binding of tokens to nodes, [`join`], is against those
+//! who steal one, not against those who mint).
 //!
 //! A machine that joins has its token and no other secret. The group of machines' tokens may do what `kubeadm join` and
 //! a kubelet without a certificate do, which is what kubeadm lets its own tokens do, less one thing: nobody but
@@ -121,7 +120,7 @@ async fn apply_all(client: &Client) -> Result<(), StoreError> {
         ..rule("", &["configmaps"], &["get", "list", "watch", "update"])
     };
     apply_role(client, NAMESPACE, NAME, NODES, head).await?;
-    let tokens = rule("", &["secrets"], &["create", "delete"]);
+    let tokens = rule("", &["secrets"], &["create"]);
     apply_role(client, KUBE_SYSTEM, TOKENS, NODES, tokens).await?;
 
     let joining = vec![

@@ -2,7 +2,7 @@
 //!
 //! It composes the rooms: the netboot servers on every mesh port, the ledger behind them, the admission of
 //! machines, the artefacts that are handed on, the anycast addresses of local services, a seed's registry
-//! mirrors and its approval of nodes' certificates, and the status page. Start with [`run`].
+//! mirrors, its approval of nodes' certificates and its revocation of tokens, and the status page. Start with [`run`].
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -1,5 +1,6 @@
 //! Makes the objects of a plan, finds them again, and removes them: these and no others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -136,22 +137,28 @@ impl Libvirt {
     /// [`RemoveError`].
     pub async fn survey(&self) -> Result<Vec<Found>, RemoveError> {
         let mut found = Vec::new();
-        for name in self.virsh.domains().await.map_err(RemoveError::Survey)? {
-            match self.virsh.domain_xml(&name).await {
-                Ok(xml) => found.extend(whose(Kind::Domain, name, &xml)),
-                // An object that is gone since it was listed is no mistake; one that is there would be forgotten.
-                Err(_) if !self.virsh.domains().await.map_err(RemoveError::Survey)?.contains(&name) => {}
-                Err(error) => return Err(RemoveError::Survey(error)),
-            }
-        }
-        for name in self.virsh.networks().await.map_err(RemoveError::Survey)? {
-            match self.virsh.network_xml(&name).await {
-                Ok(xml) => found.extend(whose(Kind::Network, name, &xml)),
-                Err(_) if !self.virsh.networks().await.map_err(RemoveError::Survey)?.contains(&name) => {}
-                Err(error) => return Err(RemoveError::Survey(error)),
+        for kind in [Kind::Domain, Kind::Network] {
+            for name in self.names(kind).await.map_err(RemoveError::Survey)? {
+                let described = match kind {
+                    Kind::Domain => self.virsh.domain_xml(&name).await,
+                    Kind::Network => self.virsh.network_xml(&name).await,
+                };
+                match described {
+                    Ok(xml) => found.extend(whose(kind, name, &xml)),
+                    // An object that is gone since it was listed is no mistake; one that is there would be forgotten.
+                    Err(_) if !self.names(kind).await.map_err(RemoveError::Survey)?.contains(&name) => {}
+                    Err(error) => return Err(RemoveError::Survey(error)),
+                }
             }
         }
         Ok(found)
+    }
+
+    async fn names(&self, kind: Kind) -> Result<BTreeSet<String>, RunError> {
+        match kind {
+            Kind::Domain => self.virsh.domains().await,
+            Kind::Network => self.virsh.networks().await,
+        }
     }
 
     /// Whether nothing on this computer has a name that a deployment of this id would give.
@@ -177,7 +184,7 @@ impl Libvirt {
         for name in &left {
             let delete = Invocation::new("ip", SWEEP_LIMIT).args(["link", "delete", "dev", name]);
             match delete.run().await {
-                // A bridge takes nothing with it, but a pair of ends goes together.
+                // The kernel may have taken it away with another, or libvirt at last.
                 Err(_) if !interfaces(id).contains(name) => {}
                 done => drop(done?),
             }

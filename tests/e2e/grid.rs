@@ -62,6 +62,7 @@ fn a_cut_cable_is_gone_round(mesh: &Mesh, hands: &Hands) {
     let address = mesh.address("node3");
     for state in ["down", "up"] {
         let probe = Probe::start(&address);
+        // What is measured begins with a time in which all is well.
         sleep(Duration::from_secs(2));
         hands.set_cable(&cable, state);
         // Longer than the cluster's 40 s grace for a node that does not report.

@@ -1,5 +1,5 @@
-//! Answers a request for a configuration: judge, allocate, mint, render, in this order, and each step durable
-//! before the next.
+//! Answers a request for a configuration: judge, allocate, render, mint the token that was rendered, in this order, and
+//! each step durable before the next.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::api::Api;
 use super::follow::{Follower, Journey};
 use super::render::node_config;
 use super::settings::GatewaySettings;
-use crate::join::{self, Cluster, Grant, NodeState, TOKEN_LIFETIME};
+use crate::join::{self, Cluster, Grant, NodeState};
 use crate::store::journal::MeshStore;
 
 /// Admits machines.
@@ -105,13 +105,7 @@ impl Admitter {
     ) -> Result<String> {
         let token = join::new_token()?;
         let config = node_config(&self.settings, machine, token.clone(), request.link, claim.boot_mac)?;
-        let lifetime = jiff::SignedDuration::try_from(TOKEN_LIFETIME).context("a constant")?;
-        let grant = Grant {
-            machine: machine.id,
-            node: machine.name.clone(),
-            expires: Timestamp::now() + lifetime,
-            boot_before: before.as_ref().map(|before| before.boot_id.clone()),
-        };
+        let grant = Grant::for_next_boot(machine, before.as_ref(), Timestamp::now());
         cluster.mint(&token, &self.settings.machine.name, &grant).await?;
         tracing::info!(node = %machine.name, link = %request.link, token = token.id(), "configuration handed out");
         let journey = Journey { machine: machine.id, node: grant.node, link: request.link, before };

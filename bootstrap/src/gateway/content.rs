@@ -20,7 +20,7 @@ pub struct NodeContent {
     artefacts: Artefacts,
     admitter: Admitter,
     /// A machine does not wait for as long as a loaded API server may take; what is made for it is there when it asks again,
-    /// and a token that was minted is never forgotten.
+    /// with the one token that was minted for it.
     answers: Once<Request, Result<Bytes, IgnitionRefusal>>,
 }
 

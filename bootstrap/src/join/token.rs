@@ -4,9 +4,9 @@ use ignition::BootstrapToken;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use mesh::{MachineId, NodeName};
+use mesh::{Machine, MachineId, NodeName};
 
-use super::{GROUP, MACHINE_LABEL, NAMESPACE, NODE_LABEL};
+use super::{GROUP, MACHINE_LABEL, NAMESPACE, NODE_LABEL, NodeState, TOKEN_LIFETIME};
 
 const TYPE: &str = "bootstrap.kubernetes.io/token";
 const EXPIRATION: &str = "expiration";
@@ -77,6 +77,17 @@ pub(super) fn secret_name(id: &str) -> String {
 // === impl Grant ===
 
 impl Grant {
+    /// For the next boot of a machine, as this node; `before` is what Kubernetes says of the node now.
+    #[must_use]
+    pub fn for_next_boot(machine: &Machine, before: Option<&NodeState>, now: Timestamp) -> Self {
+        Self {
+            machine: machine.id,
+            node: machine.name.clone(),
+            expires: now + TOKEN_LIFETIME,
+            boot_before: before.map(|before| before.boot_id.clone()),
+        }
+    }
+
     /// Reads it off a Secret, as the API server gives it.
     ///
     /// # Errors
@@ -126,6 +137,27 @@ mod tests {
         let data = secret.data.unwrap();
         assert_eq!(data["expiration"].0, b"2026-01-02T03:04:05Z");
         assert_eq!(data["description"].0, b"one boot of node4, served by node2");
+    }
+
+    #[test]
+    fn a_grant_is_for_a_boot_that_was_not_seen_before() {
+        let machine = Machine {
+            id: MachineId::from_mac(mesh::Mac([2, 0, 0, 0, 0, 1])),
+            name: "node4".parse().unwrap(),
+            role: mesh::Role::Node,
+            block: mesh::BlockNumber(4),
+            router_id: 4.try_into().unwrap(),
+            ports: Vec::new(),
+        };
+        let before = NodeState { ready: true, boot_id: "d2e1".to_owned(), reason: None };
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let grant = Grant::for_next_boot(&machine, Some(&before), now);
+        assert!(
+            !before.is_ready_since(grant.boot_before.as_deref()),
+            "the boot before is no reason to revoke it"
+        );
+        assert_eq!(grant.expires.as_second() - now.as_second(), 30 * 60);
+        assert_eq!(Grant::for_next_boot(&machine, None, now).boot_before, None);
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(crate) const UNITS: &[Unit] = &[
     &[
         ("cut, carrier kept, for a minute", |ring| ring.cut(0, Cut::Silent)),
         ("  healed after a minute", |ring| {
+            // Not a wait for anything: how long it was cut is what is compared.
             std::thread::sleep(Duration::from_secs(60));
             ring.heal(0)
         }),

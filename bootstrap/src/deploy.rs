@@ -116,7 +116,7 @@ impl Making<'_> {
         deployment.cables = hardware::topology::cables(settings.libvirt.topology, self.machines);
         self.recorded = true;
         directory.save(&deployment).or_fail(Code::CannotCreate)?;
-        directory.write("settings.toml", &self.context.raw.to_toml()).or_fail(Code::Io)?;
+        directory.write("settings.toml", self.context.raw.to_toml()).or_fail(Code::Io)?;
         link_kubectl(directory, &catalog).or_fail(Code::Io)?;
         let names = seed::node_names(id, self.machines)?;
         let uplink = seed::libvirt_uplink(id, &settings.libvirt);

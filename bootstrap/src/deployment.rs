@@ -4,8 +4,7 @@
 //! torn down. The directory and all in it are the owner's alone.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,6 +13,8 @@ use hardware::{Cable, DeploymentId, Owner};
 use ignition::SiteId;
 use mesh::{AddressPlan, Machine};
 use serde::{Deserialize, Serialize};
+
+use crate::private_file;
 
 /// The file's form; a later one has another number.
 const VERSION: u32 = 1;
@@ -147,7 +148,7 @@ impl Directory {
     /// The directory cannot be written to.
     pub fn save(&self, deployment: &Deployment) -> Result<()> {
         let text = serde_json::to_string_pretty(deployment).context("cannot write the deployment as JSON")?;
-        self.write("deployment.json", &format!("{text}\n"))
+        self.write("deployment.json", format!("{text}\n"))
     }
 
     /// Makes the directory, for its owner alone.
@@ -164,18 +165,12 @@ impl Directory {
     /// # Errors
     ///
     /// The directory cannot be written to.
-    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
         let path = self.0.join(name);
-        let what = || format!("cannot write {}", path.display());
         if let Some(parent) = path.parent() {
             make_private(parent)?;
         }
-        let unfinished = path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-        let mut file = file.with_context(what)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(what)?;
-        fs::rename(&unfinished, &path).with_context(what)
+        private_file::replace(&path, contents.as_ref())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod image;
 pub mod join;
 pub mod pki;
+pub mod private_file;
 pub mod progress;
 pub mod settings;
 pub mod state;

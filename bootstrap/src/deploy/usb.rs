@@ -42,7 +42,7 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
         Deployment::new(id, identity.site.clone(), settings.addresses.clone(), identity.machine.clone());
     deployment.stick = std::path::absolute(&options.target).ok();
     directory.save(&deployment).or_fail(Code::CannotCreate)?;
-    directory.write("settings.toml", &context.raw.to_toml()).or_fail(Code::Io)?;
+    directory.write("settings.toml", context.raw.to_toml()).or_fail(Code::Io)?;
     link_kubectl(directory, &catalog).or_fail(Code::Io)?;
     let uplink = settings.usb.uplink.map(|mac| Uplink {
         mac,

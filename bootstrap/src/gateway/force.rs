@@ -5,7 +5,6 @@
 //! lasts until then; what a seed shall do after every boot is `usb.forced-links` of the site's settings.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::GatewaySettings;
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::private_file;
 use crate::progress::Reporter;
 
 /// The service that reads the settings again.
@@ -56,15 +56,10 @@ pub fn run(settings: &Path, ports: &[String], undo: bool, reporter: &Reporter) -
     Ok(())
 }
 
-/// Whoever reads the file sees the old settings or the new ones. They hold secrets: the mode is 0600 from the start.
+/// They hold secrets.
 fn write(path: &Path, settings: &GatewaySettings) -> Result<()> {
-    let what = || format!("cannot write the settings in {}", path.display());
-    let folder =
-        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(what)?;
-    let text = serde_json::to_vec_pretty(settings).with_context(what)?;
-    file.write_all(&text).and_then(|()| file.as_file().sync_all()).with_context(what)?;
-    file.persist(path).map(drop).with_context(what)
+    let text = serde_json::to_vec_pretty(settings).context("cannot write the settings as JSON")?;
+    private_file::replace(path, &text)
 }
 
 fn tell_gateway() -> Result<()> {

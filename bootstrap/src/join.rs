@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use aws_lc_rs::rand;
 use ignition::BootstrapToken;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Node, Secret};
@@ -32,7 +33,6 @@ use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use mesh::NodeName;
-use ring::rand::{SecureRandom, SystemRandom};
 
 pub use self::token::{Grant, NoGrant, secret};
 
@@ -90,7 +90,7 @@ pub fn new_token() -> Result<BootstrapToken> {
 
 fn random<const N: usize>() -> Result<[u8; N]> {
     let mut octets = [0; N];
-    SystemRandom::new().fill(&mut octets).map_err(|_| anyhow!("the kernel gave no random numbers"))?;
+    rand::fill(&mut octets).map_err(|_| anyhow!("the kernel gave no random numbers"))?;
     Ok(octets)
 }
 

@@ -47,8 +47,8 @@ pub enum ClientError {
 ///
 /// [`ClientError`].
 pub fn client(authorities: Option<&Path>) -> Result<reqwest::Client, ClientError> {
-    // ring is the tree's only TLS provider; whoever was first has installed the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    // aws-lc-rs is the tree's only provider; whoever was first has installed the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("meshboot/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     };
     telemetry::init(cli.verbose, cli.verb.is_service());
     // One provider of TLS in the whole program; none can have been installed before it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let output = cli.output;
     match verbs::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

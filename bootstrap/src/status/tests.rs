@@ -37,7 +37,7 @@ fn observer(machines: u16) -> Observer {
     );
     deployment.machines = machines;
     deployment.cables = hardware::topology::cables(hardware::Shape::Grid, machines);
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Observer { deployment, pages: reqwest::Client::builder().no_proxy().build().unwrap(), kubernetes: None }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use futures::FutureExt;
 use mesh::{Ledger, Mac};
-use netboot_server::{DEFAULT_HOLD_DOWN, Gateway, GatewayConfig, ServerId, StatusBoard};
+use netboot_server::{DEFAULT_HOLD_DOWN, Gateway, GatewayConfig, Https, ServerId, StatusBoard};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use self::admitter::Admitter;
 use self::api::Watcher;
 use self::artefacts::Artefacts;
+use self::certificate::Keeper;
 use self::content::NodeContent;
 use self::follow::Follower;
 use self::journal::MeshJournal;
@@ -32,6 +33,7 @@ pub mod admitter;
 pub mod api;
 pub mod approver;
 pub mod artefacts;
+pub mod certificate;
 pub mod content;
 pub mod follow;
 pub mod force;
@@ -85,7 +87,12 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     let artefacts = Artefacts::new(settings.artefact_folders.clone(), settings.sources.clone());
     let content = NodeContent::new(Arc::new(settings.boot.clone()), artefacts.clone(), admitter);
     let journal = MeshJournal::new(Arc::clone(&store), Arc::clone(&plan));
-    let config = netboot_config(&settings, &store.cached())?;
+    let mut config = netboot_config(&settings, &store.cached())?;
+    if settings.netboot.https {
+        let (keeper, https) = Keeper::new(&settings, api.clone())?;
+        tasks.spawn("certificate", until(stopped.clone(), keeper.run()).map(Ok));
+        config.https = https;
+    }
     let netboot =
         Gateway::open(config, Arc::new(content), Arc::new(journal)).await.context("cannot serve netboot")?;
     let mut netboot = netboot.on_board(board.clone());
@@ -107,7 +114,8 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     if let Some(seed) = &settings.seed {
         let images = seed::image_store(&seed.image_stores)?;
         let mirrors = seed::open_mirrors(&plan)?;
-        tasks.spawn("approver", until(stopped.clone(), approver::run(api.clone())).map(Ok));
+        let certifier = seed::certifier(seed, &plan, &store)?;
+        tasks.spawn("approver", until(stopped.clone(), approver::run(api.clone(), certifier)).map(Ok));
         let stopped = stopped.clone();
         tasks.spawn("mirrors", async move { mirrors.serve(images, stop_of(stopped)).await }.map(Ok));
         anycasts = services::of_seed(&plan, block, &settings.site.ca_cert_pem)?;
@@ -152,7 +160,7 @@ fn open_store(settings: &GatewaySettings) -> Result<MeshStore> {
     MeshStore::relay(file).context("cannot read the copy of the ledger")
 }
 
-/// What the netboot servers are told, with what the ledger knows.
+/// What the netboot servers are told, with what the ledger knows, but for the certificate of HTTPS.
 pub(crate) fn netboot_config(settings: &GatewaySettings, ledger: &Ledger) -> Result<GatewayConfig> {
     let ours = ledger.machine(settings.machine.id).unwrap_or(&settings.machine);
     let ports: BTreeMap<Mac, _> =
@@ -169,6 +177,7 @@ pub(crate) fn netboot_config(settings: &GatewaySettings, ledger: &Ledger) -> Res
         site: settings.site.plan.machines,
         hold_down: DEFAULT_HOLD_DOWN,
         forced: settings.forced_links.clone(),
+        https: Https::Off,
     })
 }
 

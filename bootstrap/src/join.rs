@@ -34,9 +34,11 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use mesh::NodeName;
 
+pub use self::certify::Certifier;
 pub use self::token::{Grant, NoGrant, secret};
 
 mod approve;
+pub mod certify;
 pub mod decide;
 mod sweep;
 mod token;

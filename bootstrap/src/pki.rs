@@ -1,9 +1,10 @@
 //! The cluster's keys and certificate authorities, made before any machine starts.
 //!
-//! ECDSA P-256 throughout: an RSA key costs a slow machine seconds to minutes. The certificates that
-//! authorities sign are left to kubeadm, which knows each component's names; only the operator's own is made
+//! ECDSA P-256, but for what firmware is to trust ([`boot`]): an RSA key costs a slow machine seconds to minutes. The
+//! certificates that authorities sign are left to kubeadm, which knows each component's names; only the operator's own is made
 //! here, because the operator's kubeconfig is written before there is a cluster.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -14,6 +15,10 @@ use rcgen::{
 };
 use sha2::{Digest as _, Sha256};
 
+use crate::gateway::settings::AuthorityFiles;
+
+pub mod boot;
+
 /// How long an authority is valid.
 const AUTHORITY_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 /// How long the operator's certificate is valid.
@@ -23,6 +28,11 @@ const CLOCK_ERROR: Duration = Duration::from_hours(24);
 
 const PUBLIC: u32 = 0o644;
 const PRIVATE: u32 = 0o600;
+
+/// What the files of the authority that firmware trusts are called, without their endings.
+const BOOT_AUTHORITY: &str = "boot-ca";
+/// Where [`Pki::files`] belong on a seed.
+const FOLDER: &str = "/etc/kubernetes/pki";
 
 /// All of a cluster's keys and certificates.
 #[derive(Debug)]
@@ -37,6 +47,8 @@ pub struct Pki {
     pub service_account: ServiceAccountKey,
     /// The operator's certificate, of the group that may do everything.
     pub admin: ClientCertificate,
+    /// What firmware trusts, if it is to boot by HTTPS.
+    pub boot: Option<Authority>,
 }
 
 /// A certificate authority.
@@ -44,6 +56,8 @@ pub struct Pki {
 pub struct Authority {
     /// Its certificate.
     pub certificate_pem: String,
+    /// The same in DER.
+    pub certificate_der: Vec<u8>,
     /// Its private key.
     pub key_pem: Secret<String>,
     /// SHA-256 of the DER of its SubjectPublicKeyInfo, in lower-case hexadecimal.
@@ -71,18 +85,20 @@ pub struct ClientCertificate {
 // === impl Pki ===
 
 impl Pki {
-    /// Makes everything anew; `now` is when it begins to be valid, less a day.
+    /// Makes everything anew; `now` is when it begins to be valid, less a day. With `https` there is an authority for
+    /// firmware as well.
     ///
     /// # Errors
     ///
     /// The system has no randomness to give.
-    pub fn generate(now: SystemTime) -> Result<Self> {
+    pub fn generate(now: SystemTime, https: bool) -> Result<Self> {
         let (kubernetes, issuer) = authority("kubernetes", now)?;
         let (front_proxy, _) = authority("front-proxy-ca", now)?;
         let (etcd, _) = authority("etcd-ca", now)?;
         let service_account = key_pair()?;
         Ok(Self {
             admin: admin(&issuer, now)?,
+            boot: https.then(|| boot::authority(now)).transpose()?,
             kubernetes,
             front_proxy,
             etcd,
@@ -93,7 +109,7 @@ impl Pki {
         })
     }
 
-    /// The files that kubeadm expects under `/etc/kubernetes/pki`.
+    /// The files under `/etc/kubernetes/pki`: those that kubeadm expects there, and firmware's authority.
     #[must_use]
     pub fn files(&self) -> Vec<PkiFile> {
         let file = |path: &str, mode: u32, contents: Secret<String>| PkiFile {
@@ -103,7 +119,8 @@ impl Pki {
         };
         let authorities =
             [("ca", &self.kubernetes), ("front-proxy-ca", &self.front_proxy), ("etcd/ca", &self.etcd)];
-        let authorities = authorities.into_iter().flat_map(|(path, authority)| {
+        let boot = self.boot.iter().map(|boot| (BOOT_AUTHORITY, boot));
+        let authorities = authorities.into_iter().chain(boot).flat_map(|(path, authority)| {
             let certificate = Secret::new(authority.certificate_pem.clone());
             [
                 file(&format!("{path}.crt"), PUBLIC, certificate),
@@ -117,6 +134,13 @@ impl Pki {
                 file("sa.pub", PUBLIC, Secret::new(account.public_pem.clone())),
             ])
             .collect()
+    }
+
+    /// Where a seed has firmware's authority, if there is one.
+    #[must_use]
+    pub fn boot_authority(&self) -> Option<AuthorityFiles> {
+        let place = |ending: &str| PathBuf::from(format!("{FOLDER}/{BOOT_AUTHORITY}.{ending}"));
+        self.boot.as_ref().map(|_| AuthorityFiles { certificate: place("crt"), key: place("key") })
     }
 
     /// The operator's kubeconfig for the API server at `server`, as `https://[::1]:6443`. It is JSON, which is
@@ -157,18 +181,20 @@ fn key_pair() -> Result<KeyPair> {
 }
 
 fn authority(name: &str, now: SystemTime) -> Result<(Authority, Issuer<'static, KeyPair>)> {
-    let key = key_pair()?;
-    let mut params = parameters(name, now, AUTHORITY_LIFE);
+    self_signed(parameters(name, now, AUTHORITY_LIFE), key_pair()?)
+}
+
+fn self_signed(mut params: CertificateParams, key: KeyPair) -> Result<(Authority, Issuer<'static, KeyPair>)> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![
         KeyUsagePurpose::KeyCertSign,
         KeyUsagePurpose::DigitalSignature,
         KeyUsagePurpose::KeyEncipherment,
     ];
-    let certificate =
-        params.self_signed(&key).with_context(|| format!("cannot make the authority {name}"))?;
+    let certificate = params.self_signed(&key).context("cannot make an authority")?;
     let authority = Authority {
         certificate_pem: certificate.pem(),
+        certificate_der: certificate.der().to_vec(),
         key_pem: Secret::new(key.serialize_pem()),
         spki_sha256: hex::encode(Sha256::digest(key.subject_public_key_info())),
     };

@@ -122,6 +122,7 @@ impl Settings {
             netboot: NetbootSettings {
                 search: reader.list("netboot.search", parse::domain_name),
                 ntp: reader.list("netboot.ntp", parse::display_error::<Ipv6Addr>),
+                https: reader.required("netboot.https", parse::yes_or_no),
             },
             image: ImageSettings {
                 suite: reader.required("image.suite", parse::suite),

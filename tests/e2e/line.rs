@@ -1,13 +1,23 @@
 //! Three machines in a line: a seed, a machine that boots through it, and one that boots through that.
 
-use crate::mesh::{Mesh, libvirt_objects};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use ipnet::Ipv6Net;
+use mesh::Block;
+
+use crate::mesh::{Mesh, libvirt_objects, root};
 use crate::pods;
+
+/// A relay asks for its certificate as soon as it is a member; an emulated one makes its key in seconds.
+const CERTIFIED: Duration = Duration::from_secs(180);
 
 #[test]
 #[ignore = "needs libvirt and minutes: cargo xtask vm"]
 fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     let before = libvirt_objects();
-    let mesh = Mesh::deploy(&["libvirt", "2", "--topology", "line", "--install-deps"]);
+    let line = ["libvirt", "2", "--topology", "line", "--install-deps"];
+    let mesh = Mesh::deploy_with(&line, &[("MESHBOOT_NETBOOT_HTTPS", "true")]);
 
     assert_eq!(mesh.ready_nodes(), ["node1", "node2", "seed"]);
     let status = mesh.status();
@@ -17,6 +27,27 @@ fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     mesh.has_no_bootstrap_tokens();
     pods::reach_each_other(&mesh, "node1", "node2");
     mesh.api_server_answers_from_everywhere();
+    a_relay_shows_firmware_its_certificate(&mesh);
 
     mesh.teardown(&before);
+}
+
+/// What machines at the far end of node1 would boot by HTTPS: the authority on this computer is what an operator enrols.
+fn a_relay_shows_firmware_its_certificate(mesh: &Mesh) {
+    let address: Ipv6Addr = mesh.address("node1").parse().unwrap();
+    let block = Block::new(Ipv6Net::new(address, 119).unwrap().trunc()).unwrap();
+    let status = mesh.status();
+    let port: u8 = mesh.served_by(&status, "node2").rsplit(' ').next().unwrap().parse().unwrap();
+    let near = block.link(port.try_into().unwrap()).near();
+    let authority = std::fs::read_to_string(root().join("cluster/pki/boot-ca.crt")).unwrap();
+    let load = format!(
+        "echo '{authority}' | curl -gsSf --max-time 60 --tls-max 1.2 --ciphers AES256-GCM-SHA384 --cacert /dev/stdin \
+         -o /dev/null -w '%{{http_code}} %{{size_download}}' 'https://[{near}]/boot/node-x64.efi'"
+    );
+    mesh.wait("a boot file by HTTPS", CERTIFIED, |mesh| {
+        let output = mesh.ssh("node2", &load);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let size = said.strip_prefix("200 ").and_then(|size| size.parse::<u64>().ok());
+        size.is_some_and(|size| size > 1 << 20)
+    });
 }

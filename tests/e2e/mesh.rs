@@ -31,13 +31,19 @@ pub(crate) fn root() -> PathBuf {
 impl Mesh {
     /// `./deploy` with these arguments, and what it says on the terminal.
     pub(crate) fn deploy(arguments: &[&str]) -> Self {
+        Self::deploy_with(arguments, &[])
+    }
+
+    /// The same with settings, by their variables.
+    pub(crate) fn deploy_with(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         if std::env::var_os(ATTACH).is_some() {
             return Self { torn_down: true };
         }
         let mesh = Self { torn_down: false };
         let start = Instant::now();
-        let status =
-            Command::new(root().join("deploy")).args(arguments).stdin(Stdio::null()).status().unwrap();
+        let mut command = Command::new(root().join("deploy"));
+        command.args(arguments).envs(settings.iter().copied()).stdin(Stdio::null());
+        let status = command.status().unwrap();
         eprintln!("deploy {}: {status} after {} s", arguments.join(" "), start.elapsed().as_secs());
         if !status.success() {
             mesh.show_consoles();

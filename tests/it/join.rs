@@ -5,12 +5,14 @@
 
 use std::path::PathBuf;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use bootstrap::join::{Cluster as Join, Grant, new_token};
+use bootstrap::join::certify::BOOT_SIGNER;
+use bootstrap::join::{Certifier, Cluster as Join, Grant, new_token};
+use bootstrap::pki::boot::{self, BootSigner};
 use bootstrap::store::KubernetesStore;
 use ignition::BootstrapToken;
-use mesh::{AddressPlan, Mac, MachineId};
+use mesh::{AddressPlan, Block, BlockNumber, Mac, MachineId};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -137,9 +139,10 @@ fn join_token_is_bound_to_its_node() {
     bench.user("machine", &token.expose());
     what_a_token_may_do_and_what_not(&bench);
     kubernetes_approves_an_operators_and_not_a_machines(&bench);
-    let join = bench.join.clone();
-    let approver = bench.runtime.spawn(async move { join.approve().await });
+    let (join, certifier) = (bench.join.clone(), certifier());
+    let approver = bench.runtime.spawn(async move { join.approve(Some(&certifier)).await });
     a_machine_becomes_its_node_and_no_other(&bench);
+    a_node_is_certified_to_firmware_as_itself(&bench);
     a_thief_becomes_nobody_else(&bench);
     a_token_ends_when_its_node_is_ready(&bench);
     assert!(!approver.is_finished(), "the watch lasts");
@@ -220,6 +223,39 @@ fn a_machine_becomes_its_node_and_no_other(bench: &Bench) {
     let refused = bench.create("node4", &node("node5"));
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("node4"), "{why}");
+}
+
+/// Who certifies boot servers, in a mesh whose ledger has node4 alone.
+fn certifier() -> Certifier {
+    let authority = boot::authority(SystemTime::now()).unwrap();
+    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
+    Certifier::new(signer, |node| (node.as_str() == "node4").then(block_of_node4))
+}
+
+fn block_of_node4() -> Block {
+    AddressPlan::default().block(BlockNumber(4)).unwrap()
+}
+
+fn a_node_is_certified_to_firmware_as_itself(bench: &Bench) {
+    let node = "node4".parse().unwrap();
+    let request = boot::request(&node).unwrap();
+    let certify = |user: &str| {
+        let kubeconfig = bench.cluster.kubeconfig(user);
+        bench.runtime.block_on(async {
+            let cluster = Join::open(&kubeconfig).await?;
+            cluster.certify(&node, &request.request_pem).await
+        })
+    };
+    let certificate = certify("node4").unwrap();
+    assert!(boot::renewed_at(&certificate, block_of_node4()).is_some(), "{certificate}");
+    for (user, why) in [("admin", "asked for by admin"), ("machine", "asked for by system:bootstrap:")] {
+        let error = format!("{:#}", certify(user).unwrap_err());
+        assert!(error.contains(why), "{error}");
+    }
+    let all: Value = serde_json::from_str(&bench.cluster.admin(&["get", "csr", "-o", "json"])).unwrap();
+    let ours =
+        all["items"].as_array().unwrap().iter().filter(|item| item["spec"]["signerName"] == BOOT_SIGNER);
+    assert_eq!(ours.filter(|item| item["status"]["certificate"].is_string()).count(), 1);
 }
 
 fn a_thief_becomes_nobody_else(bench: &Bench) {

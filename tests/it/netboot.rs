@@ -5,6 +5,7 @@ mod abuse;
 mod clients;
 mod explained;
 mod garbage;
+mod https;
 mod judged;
 mod lab;
 mod served;

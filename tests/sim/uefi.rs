@@ -13,6 +13,14 @@ use crate::netns::Namespace;
 /// The Ethernet address of its port.
 pub const MAC: &str = "02:00:00:00:00:02";
 
+/// Where authorities are enrolled: an EFI_SIGNATURE_LIST `[UEFI 2.10 § 32.4.1]`, as EDK2 for virtual machines is given it.
+const AUTHORITIES: &str = "authorities";
+/// Says that a list is one of X.509 certificates: a5c059a1-94e4-4aa7-87b5-ab155c2bf072.
+const EFI_CERT_X509_GUID: [u8; 16] =
+    [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
+/// Who enrolled it; of no meaning.
+const OWNER: [u8; 16] = [0; 16];
+
 /// Whose firmware it is, and what processor it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Board {
@@ -36,8 +44,8 @@ pub struct Computer {
 }
 
 impl Computer {
-    /// Puts a computer at the far end of the tap `port` of a machine, and presses its button. Its files are in `folder`.
-    /// If `pxe` is not wanted it boots by HTTP.
+    /// Puts a computer at the far end of the tap `port` of a machine, and presses its button. Its files are in `folder`,
+    /// with the authorities that are enrolled in it, if there are any ([`enrol`]). If `pxe` is not wanted it boots by HTTP.
     ///
     /// # Errors
     ///
@@ -57,6 +65,10 @@ impl Computer {
         command.arg("-device").arg(format!("virtio-net-pci,netdev=mesh,mac={MAC},romfile="));
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"]);
+        let authorities = folder.join(AUTHORITIES);
+        if authorities.exists() {
+            command.arg("-fw_cfg").arg(format!("name=etc/edk2/https/cacerts,file={}", authorities.display()));
+        }
         if !pxe {
             command.args(["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]);
         }
@@ -120,6 +132,20 @@ impl Board {
         }
         Ok(command)
     }
+}
+
+/// Has computers whose files are in `folder` trust an authority, whose certificate is given in DER: as people do in their
+/// firmware's menu.
+///
+/// # Errors
+///
+/// The folder cannot be written to.
+pub fn enrol(folder: &Path, authority: &[u8]) -> Result<()> {
+    let size = |octets: usize| u32::try_from(octets).map(u32::to_le_bytes);
+    let signature = size(OWNER.len() + authority.len())?;
+    let list = size(EFI_CERT_X509_GUID.len() + 12 + OWNER.len() + authority.len())?;
+    let parts = [&EFI_CERT_X509_GUID, &list[..], &[0; 4], &signature, &OWNER, authority];
+    Ok(fs::write(folder.join(AUTHORITIES), parts.concat())?)
 }
 
 /// A copy of a firmware's file.

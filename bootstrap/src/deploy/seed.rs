@@ -26,6 +26,8 @@ use crate::settings::{LibvirtSettings, Settings};
 const KEYGEN_LIMIT: Duration = Duration::from_secs(30);
 /// Where a seed keeps images that it was given after its first boot.
 const OWN_IMAGES: &str = "/var/lib/meshboot/images";
+/// The certificate of the authority that firmware is to trust, in the form that firmware's menus read.
+const BOOT_AUTHORITY: &str = "auth/boot-ca.der";
 /// Slot of a virtual machine's first mesh port on its PCI bus: what its kernel names the port after.
 const FIRST_PORT_SLOT: u8 = 16;
 
@@ -104,10 +106,13 @@ impl Seed<'_> {
         settings: &Settings,
         directory: &Directory,
     ) -> Result<Secret<String>, Failure> {
-        let pki = Pki::generate(SystemTime::now())?;
+        let pki = Pki::generate(SystemTime::now(), settings.netboot.https)?;
         for file in pki.files() {
             let name = format!("pki/{}", file.path);
             directory.write(&name, file.contents.expose()).or_fail(Code::Io)?;
+        }
+        if let Some(boot) = &pki.boot {
+            directory.write(BOOT_AUTHORITY, &boot.certificate_der).or_fail(Code::Io)?;
         }
         let server = format!("https://[{}]:{APISERVER_PORT}", settings.addresses.apiserver);
         let kubeconfig = pki.kubeconfig(&server)?;
@@ -115,7 +120,7 @@ impl Seed<'_> {
         let operator = ssh_key(directory).await?;
 
         let site = self.site_plan(settings, &pki, operator).or_fail(Code::Data)?;
-        let gateway = self.gateway_settings(settings, &site);
+        let gateway = self.gateway_settings(settings, &site, &pki);
         let plan = NodePlan {
             site,
             machine: self.identity.machine.clone(),
@@ -144,7 +149,7 @@ impl Seed<'_> {
         })
     }
 
-    fn gateway_settings(&self, settings: &Settings, site: &SitePlan) -> GatewaySettings {
+    fn gateway_settings(&self, settings: &Settings, site: &SitePlan, pki: &Pki) -> GatewaySettings {
         let artefact =
             |made: &images::catalog::Artefact| Artefact { sha256: made.sha256.hex(), size: made.size };
         let catalog = self.catalog;
@@ -166,6 +171,7 @@ impl Seed<'_> {
             seed: Some(SeedSettings {
                 image_stores: vec![PathBuf::from(OWN_IMAGES), store],
                 excluded: self.uplink.iter().map(|uplink| uplink.mac).collect(),
+                boot_authority: pki.boot_authority(),
             }),
             forced_links: self.forced_links.clone(),
         }

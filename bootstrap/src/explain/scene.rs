@@ -9,11 +9,12 @@ use std::path::Path;
 use ipnet::Ipv6Net;
 use mesh::{AddressPlan, Far, Link, LinkId, LinkPrefix, Mac, Machine, MachineId, Port};
 use netboot_proto::dhcp6::{self, DEFAULT_LIFETIMES, ServerId};
-use netboot_proto::{Arch, Catalogue, FileName, Services, judge, ra};
+use netboot_proto::{Arch, Catalogue, FileName, HttpBoot, Services, judge, ra};
 use netboot_server::{DEFAULT_HOLD_DOWN, GatewayConfig};
 use serde::Serialize;
 
 use crate::exit::{Code, Failure};
+use crate::gateway::certificate;
 use crate::gateway::content::boot_file_name;
 use crate::gateway::settings::GatewaySettings;
 
@@ -49,6 +50,8 @@ pub struct Scene {
     pub own: BTreeMap<Mac, String>,
     /// "My neighbour": every machine of the mesh holds it.
     pub boot: Ipv6Addr,
+    /// How firmware that boots by HTTP is to do it.
+    pub http_boot: HttpBoot,
     site: Ipv6Net,
     server_id: ServerId,
     services: Services,
@@ -104,6 +107,7 @@ impl Scene {
             files: Arch::ALL.into_iter().filter_map(file).collect(),
             own: BTreeMap::from([(EXAMPLE_MAC, "example0".to_owned())]),
             boot: plan.boot,
+            http_boot: HttpBoot::Plain,
             site: plan.machines,
             server_id: ServerId::of_machine(machine),
             services: Services::default(),
@@ -132,6 +136,11 @@ impl Scene {
             files,
             own: settings.machine.ports.iter().map(|port| (port.mac, port.name.clone())).collect(),
             boot: config.boot,
+            http_boot: match (settings.netboot.https, certificate::is_there(settings)) {
+                (false, _) => HttpBoot::Plain,
+                (true, true) => HttpBoot::Secure,
+                (true, false) => HttpBoot::Uncertified,
+            },
             site: config.site,
             server_id: config.server_id.clone(),
             services: config.services.clone(),
@@ -175,11 +184,11 @@ impl Scene {
         }
     }
 
-    /// The boot files, as the DHCPv6 server knows them.
+    /// The boot files and how they are fetched, as the DHCPv6 server knows it.
     #[must_use]
     pub fn catalogue(&self) -> Catalogue {
         let name = |arch| self.files.get(&arch).map(|(name, _)| name.clone());
-        Catalogue { x64: name(Arch::X64), arm64: name(Arch::Arm64) }
+        Catalogue { x64: name(Arch::X64), arm64: name(Arch::Arm64), http_boot: self.http_boot }
     }
 
     /// The addresses at which this machine hears what was sent to it alone.

@@ -1,13 +1,19 @@
-//! What a seed does besides: the first line of the ledger, and the registry mirrors.
+//! What a seed does besides: the first line of the ledger, the registry mirrors, and the certificates of boot servers.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use images::registry::{Bound, Listener};
 use images::store::Store as ImageStore;
 use mesh::store::transact;
-use mesh::{AddressPlan, Change, Machine, Mirror, Store, StoreError};
+use mesh::{AddressPlan, Change, Machine, Mirror, NodeName, Store, StoreError};
+
+use super::settings::SeedSettings;
+use crate::join::Certifier;
+use crate::pki::boot::BootSigner;
+use crate::store::journal::MeshStore;
 
 /// Sees to it that the ledger begins with the seed itself.
 ///
@@ -63,4 +69,23 @@ pub fn open_mirrors(plan: &AddressPlan) -> Result<Bound> {
     };
     let listeners: Result<Vec<_>> = plan.mirrors.iter().map(listener).collect();
     images::registry::bind(listeners?).context("cannot open the mirrors")
+}
+
+/// What boot servers' certificates are signed with, if there are any: each for the block that the ledger gave its node.
+///
+/// # Errors
+///
+/// The authority cannot be read.
+pub fn certifier(
+    seed: &SeedSettings,
+    plan: &Arc<AddressPlan>,
+    store: &Arc<MeshStore>,
+) -> Result<Option<Certifier>> {
+    let Some(files) = &seed.boot_authority else { return Ok(None) };
+    let (plan, store) = (Arc::clone(plan), Arc::clone(store));
+    let block_of = move |node: &NodeName| {
+        let ledger = store.cached();
+        ledger.machine_named(node.as_str()).and_then(|machine| plan.block(machine.block))
+    };
+    Ok(Some(Certifier::new(BootSigner::open(files)?, block_of)))
 }

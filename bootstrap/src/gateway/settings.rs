@@ -45,7 +45,7 @@ pub struct GatewaySettings {
     pub forced_links: BTreeSet<String>,
 }
 
-/// What machines are told besides their addresses and the site's name servers.
+/// What machines are told besides their addresses and the site's name servers, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetbootSettings {
@@ -53,6 +53,9 @@ pub struct NetbootSettings {
     pub search: Vec<String>,
     /// NTP servers.
     pub ntp: Vec<Ipv6Addr>,
+    /// Whether firmware that boots by HTTP is to do it by HTTPS.
+    #[serde(default)]
+    pub https: bool,
 }
 
 /// What a seed does besides.
@@ -63,6 +66,19 @@ pub struct SeedSettings {
     pub image_stores: Vec<PathBuf>,
     /// Ethernet devices that are no mesh ports: the way out.
     pub excluded: Vec<mesh::Mac>,
+    /// Where the authority is that firmware trusts, if there is one: PEM files of its certificate and its key.
+    #[serde(default)]
+    pub boot_authority: Option<AuthorityFiles>,
+}
+
+/// An authority's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityFiles {
+    /// Its certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// The files that machines boot from, by sha256.

@@ -14,6 +14,7 @@ use kube::api::PostParams;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
 
+use super::certify::{self, BOOT_SIGNER, Certifier};
 use super::decide::{Request, Verdict, decide};
 use super::{Cluster, NoGrant};
 
@@ -24,9 +25,9 @@ pub(super) const WATCH: u32 = 10;
 // === impl Cluster ===
 
 impl Cluster {
-    /// Decides on the requests that machines' tokens make for certificates, until something goes wrong; returns
-    /// what. Call it again then. Only an administrator may.
-    pub async fn approve(&self) -> Error {
+    /// Decides on the requests that machines' tokens make for certificates, and with a certifier on those of boot
+    /// servers, until something goes wrong; returns what. Call it again then. Only an administrator may.
+    pub async fn approve(&self, certifier: Option<&Certifier>) -> Error {
         let config = watcher::Config::default().timeout(WATCH);
         let mut events = pin!(watcher(self.requests(), config));
         loop {
@@ -38,17 +39,14 @@ impl Cluster {
                 Ok(None) => return anyhow!("the watch on requests for certificates ended"),
                 Err(error) => return Error::new(error).context("cannot watch the requests for certificates"),
             };
-            if let Err(error) = self.settle(request).await {
+            if let Err(error) = self.settle(request, certifier).await {
                 return error;
             }
         }
     }
 
-    async fn settle(&self, object: CertificateSigningRequest) -> Result<()> {
-        if is_settled(&object) {
-            return Ok(());
-        }
-        let spec = &object.spec;
+    async fn settle(&self, object: CertificateSigningRequest, certifier: Option<&Certifier>) -> Result<()> {
+        let spec = object.spec.clone();
         let request = Request {
             signer: &spec.signer_name,
             username: spec.username.as_deref().unwrap_or_default(),
@@ -56,6 +54,15 @@ impl Cluster {
             usages: spec.usages.as_deref().unwrap_or_default(),
             pem: &spec.request.0,
         };
+        if let Some(certifier) = certifier.filter(|_| request.signer == BOOT_SIGNER) {
+            if certify::is_settled(&object) {
+                return Ok(());
+            }
+            return self.settle_boot_server(object, &request, certifier).await;
+        }
+        if is_settled(&object) {
+            return Ok(());
+        }
         let (name, token) = (object.name_any(), request.token_id());
         // Tokens that are not ours are not asked for; of them all is decided already.
         let grant = match token {
@@ -84,41 +91,48 @@ impl Cluster {
         Ok(())
     }
 
-    /// Writes a decision; says whether that was done. Where it was not, somebody else was faster, or the API server
-    /// does not take it, which must not keep other requests waiting.
-    async fn mark(
+    /// Writes a decision; says whether that was done, as [`write`](Self::write).
+    pub(super) async fn mark(
+        &self,
+        object: CertificateSigningRequest,
+        condition: CertificateSigningRequestCondition,
+    ) -> Result<bool> {
+        self.mark_in(object, condition, "approval").await
+    }
+
+    /// Adds a condition by way of a subresource.
+    pub(super) async fn mark_in(
         &self,
         mut object: CertificateSigningRequest,
         condition: CertificateSigningRequestCondition,
+        subresource: &str,
     ) -> Result<bool> {
-        let (name, kind) = (object.name_any(), condition.type_.clone());
         object.status.get_or_insert_default().conditions.get_or_insert_default().push(condition);
-        let params = PostParams::default();
-        match self.requests().replace_subresource("approval", &name, &params, &object).await {
+        self.write(&object, subresource).await
+    }
+
+    /// Writes what a request has become; says whether that was done. Where it was not, somebody else was faster, or the
+    /// API server does not take it, which must not keep other requests waiting.
+    pub(super) async fn write(&self, object: &CertificateSigningRequest, subresource: &str) -> Result<bool> {
+        let name = object.name_any();
+        match self.requests().replace_subresource(subresource, &name, &PostParams::default(), object).await {
             Ok(_) => Ok(true),
             // What it has become is another event, which is judged like this one.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                tracing::debug!(
-                    request = name,
-                    code = status.code,
-                    "a request was changed or went away meanwhile"
-                );
+                let code = status.code;
+                tracing::debug!(request = name, code, "a request was changed or went away meanwhile");
                 Ok(false)
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
-                tracing::warn!(
-                    request = name,
-                    kind,
-                    reason = status.message,
-                    "the API server refused a decision"
-                );
+                let reason = status.message;
+                tracing::warn!(request = name, subresource, reason, "the API server refused a decision");
                 Ok(false)
             }
-            Err(error) => Err(error).with_context(|| format!("cannot mark the request {name} as {kind}")),
+            Err(error) => Err(error).with_context(|| format!("cannot write the {subresource} of {name}")),
         }
     }
 
-    fn requests(&self) -> Api<CertificateSigningRequest> {
+    pub(super) fn requests(&self) -> Api<CertificateSigningRequest> {
         Api::all(self.client.clone())
     }
 }
@@ -128,7 +142,7 @@ fn is_settled(object: &CertificateSigningRequest) -> bool {
     status.certificate.is_some() || status.conditions.iter().flatten().next().is_some()
 }
 
-fn condition(kind: &str, reason: &str, message: String) -> CertificateSigningRequestCondition {
+pub(super) fn condition(kind: &str, reason: &str, message: String) -> CertificateSigningRequestCondition {
     let now = Time(Timestamp::now());
     CertificateSigningRequestCondition {
         type_: kind.to_owned(),

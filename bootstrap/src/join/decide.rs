@@ -190,7 +190,7 @@ fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
 }
 
 /// What a stranger wrote, fit for a log.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(MAX_SHOWN).is_some() {
         shown.push('…');

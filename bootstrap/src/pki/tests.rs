@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn the_files_are_those_that_kubeadm_looks_for_and_keys_are_private() {
-    let pki = Pki::generate(SystemTime::now()).unwrap();
+    let pki = Pki::generate(SystemTime::now(), false).unwrap();
     let modes: BTreeMap<String, u32> = pki.files().into_iter().map(|file| (file.path, file.mode)).collect();
     let names: Vec<&str> = modes.keys().map(String::as_str).collect();
     assert_eq!(
@@ -23,12 +23,27 @@ fn the_files_are_those_that_kubeadm_looks_for_and_keys_are_private() {
         ]
     );
     assert!(modes.iter().all(|(name, mode)| (*mode == PRIVATE) == name.ends_with(".key")));
+    assert_eq!(pki.boot_authority(), None);
+}
+
+#[test]
+fn firmwares_authority_is_there_if_it_is_wanted() {
+    let pki = Pki::generate(SystemTime::now(), true).unwrap();
+    let files = pki.boot_authority().unwrap();
+    for (path, mode) in [(&files.certificate, PUBLIC), (&files.key, PRIVATE)] {
+        let name = path.strip_prefix(FOLDER).unwrap().to_str().unwrap();
+        assert_eq!(pki.files().iter().find(|file| file.path == name).unwrap().mode, mode);
+    }
+    let authority = pki.boot.as_ref().unwrap();
+    let (_, pem) = parse_x509_pem(authority.certificate_pem.as_bytes()).unwrap();
+    assert_eq!(pem.contents, authority.certificate_der);
+    assert!(!format!("{pki:?}").contains("PRIVATE"));
 }
 
 #[test]
 fn an_authority_is_one_for_ten_years_and_since_yesterday() {
     let now = SystemTime::now();
-    let pki = Pki::generate(now).unwrap();
+    let pki = Pki::generate(now, false).unwrap();
     let (_, pem) = parse_x509_pem(pki.kubernetes.certificate_pem.as_bytes()).unwrap();
     let certificate = pem.parse_x509().unwrap();
     assert!(certificate.is_ca());
@@ -41,7 +56,7 @@ fn an_authority_is_one_for_ten_years_and_since_yesterday() {
 
 #[test]
 fn the_operator_is_signed_by_kubernetes_authority() {
-    let pki = Pki::generate(SystemTime::now()).unwrap();
+    let pki = Pki::generate(SystemTime::now(), false).unwrap();
     let (_, authority) = parse_x509_pem(pki.kubernetes.certificate_pem.as_bytes()).unwrap();
     let (_, admin) = parse_x509_pem(pki.admin.certificate_pem.as_bytes()).unwrap();
     let (authority, admin) = (authority.parse_x509().unwrap(), admin.parse_x509().unwrap());
@@ -52,7 +67,7 @@ fn the_operator_is_signed_by_kubernetes_authority() {
 
 #[test]
 fn no_secret_is_shown() {
-    let pki = Pki::generate(SystemTime::now()).unwrap();
+    let pki = Pki::generate(SystemTime::now(), false).unwrap();
     let config = pki.kubeconfig("https://[fd65::1]:6443").unwrap();
     assert!(!format!("{pki:?} {config:?} {:?}", pki.files()).contains("PRIVATE"));
     let parsed: serde_json::Value = serde_json::from_str(config.expose()).unwrap();

@@ -53,6 +53,11 @@ pub const KEYS: &[Key] = &[
     with_default("addresses.further-mirrors", "registries to mirror besides the usual ones", "[]"),
     with_default("netboot.search", "domains that machines look for short names in", "[]"),
     with_default("netboot.ntp", "IPv6 addresses of the clocks that machines are told of", "[]"),
+    with_default(
+        "netboot.https",
+        "whether firmware that boots by HTTP does it by HTTPS: enrol auth/boot-ca.der in it",
+        "false",
+    ),
     with_default("image.suite", "Debian's suite", "\"trixie\""),
     without(
         "image.mirror",

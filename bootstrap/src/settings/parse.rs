@@ -109,7 +109,8 @@ fn text(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Integer(number) => Ok(number.to_string()),
-        Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
+        Value::Boolean(word) => Ok(word.to_string()),
+        Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
             Err(format!("it is {}, not a text", value.type_str()))
         }
     }
@@ -225,6 +226,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let number: u64 = number.parse().map_err(|_| error())?;
     let whole = number.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(error)?;
     Ok(Duration::from_secs(whole))
+}
+
+/// `true` or `false`.
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("`{text}` is neither true nor false"))
 }
 
 /// A port: its name in the kernel, or its Ethernet address.

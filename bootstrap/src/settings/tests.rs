@@ -96,8 +96,11 @@ fn machines_are_told_of_what_the_site_has() {
     assert_eq!(services.dns(), address("2001:db8::53"));
     assert_eq!(services.ntp(), address("2001:db8::123"));
     assert_eq!(services.search()[0].to_string(), "mesh.example");
-    let wrong = from_toml("[netboot]\nsearch = [\"a b\"]\nntp = [\"192.0.2.1\"]\n").unwrap_err();
-    assert_eq!(wrong.0.len(), 2, "{wrong}");
+    assert!(!settings.netboot.https);
+    assert!(from_toml("[netboot]\nhttps = true\n").unwrap().netboot.https);
+    let wrong =
+        from_toml("[netboot]\nsearch = [\"a b\"]\nntp = [\"192.0.2.1\"]\nhttps = \"yes\"\n").unwrap_err();
+    assert_eq!(wrong.0.len(), 3, "{wrong}");
     let many = from_toml(&format!("[netboot]\nntp = [{}]\n", "\"2001:db8::1\", ".repeat(5))).unwrap_err();
     assert!(many.to_string().contains("5 clocks, and there is room for 4"), "{many}");
 }

@@ -24,13 +24,27 @@ pub struct FileName(String);
 #[error("`{0}` cannot be a boot file's name: 1 to 64 letters, digits, `.`, `-` and `_`, no dot first")]
 pub struct FileNameError(String);
 
-/// Which boot files there are.
+/// Which boot files there are, and how they are fetched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalogue {
     /// The one for [`Arch::X64`].
     pub x64: Option<FileName>,
     /// The one for [`Arch::Arm64`].
     pub arm64: Option<FileName>,
+    /// How firmware that boots by HTTP fetches them.
+    pub http_boot: HttpBoot,
+}
+
+/// How firmware that boots by HTTP fetches its file. It is never told to do it by another way than the operator wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HttpBoot {
+    /// By `http`.
+    #[default]
+    Plain,
+    /// By `https`.
+    Secure,
+    /// By `https`, but this machine has no certificate to show yet.
+    Uncertified,
 }
 
 /// What a DHCPv6 client says of itself that matters for booting.
@@ -100,6 +114,9 @@ pub enum BootRefusal {
         /// As the client numbers it.
         number: u16,
     },
+    /// It is to fetch by HTTPS, and there is no certificate for that yet.
+    #[error("it is to boot by HTTPS (netboot.https), and this machine has no certificate for that yet")]
+    NoCertificate,
 }
 
 /// Decides what the client at the far end of a link boots.
@@ -146,9 +163,12 @@ pub fn decide(asker: &Asker<'_>, near: Ipv6Addr, catalogue: &Catalogue) -> Decis
     } else {
         Sign::Number(firmware)
     };
-    let url = match sign.fetches() {
-        Firmware::Http => format!("http://[{near}]/boot/{file}"),
-        Firmware::Pxe => format!("tftp://[{near}]/{file}"),
+    let url = match (sign, sign.fetches(), catalogue.http_boot) {
+        (_, Firmware::Pxe, _) => format!("tftp://[{near}]/{file}"),
+        // It trusts authorities of its own, not those that are enrolled in the firmware below it.
+        (Sign::Ipxe, ..) | (_, Firmware::Http, HttpBoot::Plain) => format!("http://[{near}]/boot/{file}"),
+        (_, Firmware::Http, HttpBoot::Secure) => format!("https://[{near}]/boot/{file}"),
+        (_, Firmware::Http, HttpBoot::Uncertified) => return Decision::Refuse(BootRefusal::NoCertificate),
     };
     Decision::Offer(Offer { url, number, echo: http.map(|class| class.enterprise), sign })
 }

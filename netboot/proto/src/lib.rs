@@ -26,6 +26,6 @@ pub mod timers;
 pub mod wire;
 
 pub use arch::{Arch, Firmware};
-pub use boot::{Catalogue, FileName};
+pub use boot::{Catalogue, FileName, HttpBoot};
 pub use effect::{Effect, Event, Peer};
 pub use services::{DomainName, DomainNameError, Services, ServicesError};

@@ -24,6 +24,7 @@ use crate::links::{Interface, InterfaceKind, LinkEvent, Links, LinksError};
 use crate::neighbours::Neighbours;
 use crate::port::{Judging, LinkContext, Own, Port, PortState, Probe};
 use crate::socket::Device;
+use crate::tls::Https;
 
 /// A port that failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
@@ -56,6 +57,8 @@ pub struct GatewayConfig {
     pub hold_down: Duration,
     /// Ports, by name or Ethernet address, that are served whatever is wrong with their links.
     pub forced: BTreeSet<String>,
+    /// How firmware that boots by HTTP is to do it.
+    pub https: Https,
 }
 
 /// Something that the caller has to act on.
@@ -395,6 +398,7 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             neighbours: Arc::clone(&self.neighbours),
             gate: Gate::default(),
             files: Arc::new(Semaphore::new(MAX_FILES)),
+            https: self.config.https.clone(),
         };
         let judging =
             Judging { site: self.config.site, hold_down: self.config.hold_down, own: self.own.subscribe() };

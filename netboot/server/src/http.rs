@@ -29,7 +29,7 @@ use crate::transfer::boot_file;
 use body::Body;
 use range::Wanted;
 
-pub(crate) use connections::serve;
+pub(crate) use connections::{HEAD_TIMEOUT, serve};
 pub use detached::DetachedHttp;
 
 /// Files that one port sends at a time: each may have a piece or two of its file in memory. Others wait for their turn.

@@ -1,4 +1,4 @@
-//! The netboot servers of one machine: router advertisements, DHCPv6, TFTP and HTTP on every mesh port.
+//! The netboot servers of one machine: router advertisements, DHCPv6, TFTP and HTTP(S) on every mesh port.
 //!
 //! This is the shell around `netboot-proto`: sockets, netlink, files and the clock. [`Gateway`] watches the
 //! machine's links; each mesh port gets its near address and one task that drives the cores of its link. What is
@@ -27,6 +27,7 @@ mod notes;
 mod port;
 mod socket;
 mod survey;
+mod tls;
 mod transfer;
 
 pub use board::StatusBoard;
@@ -39,5 +40,6 @@ pub use http::DetachedHttp;
 pub use journal::{CommitError, Journal};
 pub use netboot_proto::dhcp6::ServerId;
 pub use netboot_proto::judge::DEFAULT_HOLD_DOWN;
-pub use netboot_proto::{Arch, DomainName, DomainNameError, FileName, Services, ServicesError};
+pub use netboot_proto::{Arch, DomainName, DomainNameError, FileName, HttpBoot, Services, ServicesError};
 pub use survey::{NotAPort, Surveyed, survey};
+pub use tls::{CertificateError, Https, ServerCertificate};

@@ -205,6 +205,7 @@ pub(crate) fn boot_reason(refusal: &BootRefusal) -> &'static str {
         BootRefusal::NoArchitecture => "no-architecture",
         BootRefusal::UnknownArchitecture(_) => "unknown-architecture",
         BootRefusal::NoFile { .. } => "no-boot-file",
+        BootRefusal::NoCertificate => "no-certificate",
     }
 }
 

@@ -29,6 +29,7 @@ use crate::journal::{CommitError, Journal};
 use crate::neighbours::Neighbours;
 use crate::notes;
 use crate::socket::{self, Datagrams, Device, MAX_DATAGRAM, Received};
+use crate::tls::Https;
 use crate::transfer::Transfers;
 
 const NO_LINK_LOCAL: &str = "the port has no link-local address yet, so no router can be advertised";
@@ -46,6 +47,8 @@ pub(crate) struct LinkContext<C> {
     pub(crate) gate: Gate,
     /// Who may send a file by HTTP.
     pub(crate) files: Arc<Semaphore>,
+    /// How firmware that boots by HTTP is to do it.
+    pub(crate) https: Https,
 }
 
 /// This machine's ports.
@@ -144,12 +147,20 @@ impl<C: Content, J: Journal> Port<C, J> {
         let icmp6 = Datagrams::icmp6(device)?;
         let dhcp6 = Datagrams::dhcp6(device)?;
         let tftp = Datagrams::tftp(device)?;
-        let listener = socket::http(device)?;
+        let http = socket::web(device, socket::HTTP)?;
+        let https = context
+            .https
+            .cover()
+            .map(|cover| Ok::<_, io::Error>((socket::web(device, socket::HTTPS)?, cover)));
+        let https = https.transpose()?;
         let advertiser = Advertiser::new(advertised, OsRng.unwrap_err());
-        let server = Server::new(server, catalogue(&*context.content), known);
+        let server = Server::new(server, catalogue(&context), known);
         let context = Arc::new(context);
         let mut tasks = JoinSet::new();
-        tasks.spawn(http::serve(Arc::clone(&context), listener));
+        tasks.spawn(http::serve(Arc::clone(&context), http, None));
+        if let Some((listener, cover)) = https {
+            tasks.spawn(http::serve(Arc::clone(&context), listener, Some(cover)));
+        }
         let transfers = Transfers::new(Arc::clone(&context), mtu);
         Ok(Self {
             context,
@@ -224,7 +235,7 @@ impl<C: Content, J: Journal> Port<C, J> {
                     if let Some(fault) = self.judgement.faults.first().filter(|_| !self.judgement.serves) {
                         board.metrics().count_refusal(&device.name, fault.kind().name());
                     } else {
-                        self.server.handle_catalogue(catalogue(&*self.context.content));
+                        self.server.handle_catalogue(catalogue(&self.context));
                         self.server.handle_datagram(&peer, bytes, now);
                     }
                 }
@@ -401,9 +412,9 @@ fn report_send<C>(context: &LinkContext<C>, sent: io::Result<()>) {
     }
 }
 
-fn catalogue<C: Content>(content: &C) -> Catalogue {
-    let name = |arch| content.boot_file(arch).map(|file| file.name);
-    Catalogue { x64: name(Arch::X64), arm64: name(Arch::Arm64) }
+fn catalogue<C: Content>(context: &LinkContext<C>) -> Catalogue {
+    let name = |arch| context.content.boot_file(arch).map(|file| file.name);
+    Catalogue { x64: name(Arch::X64), arm64: name(Arch::Arm64), http_boot: context.https.http_boot() }
 }
 
 async fn receive(socket: Option<&Datagrams>, buffer: &mut [u8]) -> io::Result<Received> {

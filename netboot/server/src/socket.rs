@@ -24,6 +24,9 @@ const MAX_SEGMENTS: usize = 64;
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections that wait for a seat: more than are thrown at a port at once.
 const BACKLOG: i32 = 1024;
+/// The ports of HTTP and HTTPS.
+pub(crate) const HTTP: u16 = 80;
+pub(crate) const HTTPS: u16 = 443;
 
 /// The port that a socket belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,8 +174,8 @@ impl Datagrams {
     }
 }
 
-/// Hears HTTP clients, on whatever address of ours.
-pub(crate) fn http(device: &Device) -> io::Result<TcpListener> {
+/// Hears clients of HTTP or HTTPS, on whatever address of ours.
+pub(crate) fn web(device: &Device, port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_only_v6(true)?;
@@ -181,7 +184,7 @@ pub(crate) fn http(device: &Device) -> io::Result<TcpListener> {
     // Those that are accepted inherit both.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
-    socket.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 80, 0, 0).into())?;
+    socket.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }

@@ -4,11 +4,11 @@ use std::net::SocketAddrV6;
 use std::time::{Duration, Instant};
 
 use mesh::{Change, Far, Mac};
-use netboot_proto::Catalogue;
 use netboot_proto::dhcp6::{Config, DEFAULT_LIFETIMES, Server};
 use netboot_proto::effect::{Answered, Effect, Event, Peer};
 use netboot_proto::wire::dhcp6::{Association, AssociationKind, CLIENT_PORT, Kind, Message};
 use netboot_proto::wire::walk::{self, code};
+use netboot_proto::{Catalogue, HttpBoot};
 
 use crate::Input;
 use crate::place::{STATIONS, epoch, file_name, link, peer, prefix, server_id, services, time};
@@ -242,5 +242,10 @@ fn may_be_answered(from: &Peer, message: &Message) -> bool {
 
 fn catalogue(files: u8) -> Catalogue {
     let file = |there: bool| there.then(file_name);
-    Catalogue { x64: file(files & 1 != 0), arm64: file(files & 2 != 0) }
+    let http_boot = match files & 12 {
+        4 => HttpBoot::Secure,
+        8 => HttpBoot::Uncertified,
+        _ => HttpBoot::Plain,
+    };
+    Catalogue { x64: file(files & 1 != 0), arm64: file(files & 2 != 0), http_boot }
 }

@@ -6,10 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use mesh::{LinkStatus, Stage};
+use bootstrap::pki::boot::{self, BootSigner};
+use mesh::{AddressPlan, BlockNumber, LinkStatus, Stage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -156,8 +157,33 @@ impl Lab {
     /// Has the server read again which links are forced.
     pub(super) fn force(&self, ports: &str) -> Result<()> {
         fs::write(self.path("forced"), ports)?;
+        self.read_again()
+    }
+
+    fn read_again(&self) -> Result<()> {
         let pid = self.server.borrow().as_ref().context("no server runs")?.id();
         Ok(kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGHUP)?)
+    }
+
+    /// Has firmware boot by HTTPS, as soon as there is a certificate.
+    pub(super) fn want_https(&self) -> Result<()> {
+        Ok(fs::write(self.path("https"), "")?)
+    }
+
+    /// Gives the near end a certificate, as its seed would, of an authority in `ca.crt` and `ca.der`.
+    pub(super) fn certify(&self) -> Result<()> {
+        let now = SystemTime::now();
+        let authority = boot::authority(now)?;
+        fs::write(self.path("ca.crt"), &authority.certificate_pem)?;
+        fs::write(self.path("ca.der"), &authority.certificate_der)?;
+        let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem)?;
+        let node = "seed".parse()?;
+        let request = boot::request(&node)?;
+        let block = AddressPlan::default().block(BlockNumber(0)).context("no block")?;
+        let certificate = signer.sign(&request.request_pem, &node, block, now)?;
+        fs::write(self.path("server.key"), request.key_pem.expose())?;
+        fs::write(self.path("server.crt"), certificate)?;
+        if self.server.borrow().is_some() { self.read_again() } else { Ok(()) }
     }
 
     /// Kills the server in the middle of whatever it does, and starts it again.

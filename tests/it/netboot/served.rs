@@ -15,7 +15,8 @@ use mesh::allocate::attach;
 use mesh::{AddressPlan, Block, Change, Mac, Machine, MachineId, MemoryStore, Port, PortIndex, Role, Store};
 use netboot_server::{
     Arch, Bytes, CommitError, Content, ContentFile, DEFAULT_HOLD_DOWN, FileName, Gateway, GatewayConfig,
-    IgnitionRefusal, IgnitionRequest, Journal, RefusalStatus, ServerId, Services, Sha256, StatusBoard,
+    Https, IgnitionRefusal, IgnitionRequest, Journal, RefusalStatus, ServerCertificate, ServerId, Services,
+    Sha256, StatusBoard,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -77,6 +78,7 @@ async fn run(folder: &Path) -> Result<()> {
     let machine = MachineId::from_mac(mac(0));
     let ports = (0..8).map(|port| Ok((mac(port), PortIndex::try_from(port)?)));
     let hold_down = fs::read_to_string(folder.join("hold-down")).ok().map(|text| text.parse()).transpose()?;
+    let (shown, seen) = watch::channel(certificate(folder)?);
     let config = GatewayConfig {
         machine,
         block: Block::new(block.parse()?).context("no block")?,
@@ -89,6 +91,7 @@ async fn run(folder: &Path) -> Result<()> {
         site: AddressPlan::default().machines,
         hold_down: hold_down.map_or(DEFAULT_HOLD_DOWN, Duration::from_secs),
         forced: forced(folder),
+        https: if folder.join("https").exists() { Https::On(seen) } else { Https::Off },
     };
     let files = Arc::new(Folder { path: folder.to_owned() });
     let journal = Arc::new(Lines { path: folder.to_owned(), store });
@@ -99,6 +102,9 @@ async fn run(folder: &Path) -> Result<()> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             handle.force(forced(&words)).await;
+            if let Ok(certificate) = certificate(&words) {
+                shown.send_replace(certificate);
+            }
         }
     });
     let ours = ledger.machine(machine).context("this machine is not in the ledger")?.clone();
@@ -149,6 +155,15 @@ fn status_page(board: StatusBoard, machine: Machine) -> Result<impl Future<Outpu
 fn forced(folder: &Path) -> BTreeSet<String> {
     let words = fs::read_to_string(folder.join("forced")).unwrap_or_default();
     words.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The certificate for HTTPS, if there is one.
+fn certificate(folder: &Path) -> Result<Option<ServerCertificate>> {
+    if !folder.join("server.crt").exists() {
+        return Ok(None);
+    }
+    let read = |name| fs::read_to_string(folder.join(name));
+    Ok(Some(ServerCertificate::new(&read("server.crt")?, &read("server.key")?)?))
 }
 
 /// The ledger as the last process left it.

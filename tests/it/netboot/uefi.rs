@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use mesh::Stage;
 use tests::debian::unpacked;
-use tests::uefi::{Board, Computer};
+use tests::uefi::{Board, Computer, enrol};
 
 use super::lab::{Lab, NEAR};
 use super::served::digest;
@@ -34,7 +34,10 @@ struct Booted {
 impl Booted {
     /// Boots a computer from a file.
     fn from(name: &str, board: Board, pxe: bool, file: &Path) -> Result<Self> {
-        let lab = Lab::without_cable(name)?;
+        Self::in_lab(Lab::without_cable(name)?, name, board, pxe, file)
+    }
+
+    fn in_lab(lab: Lab, name: &str, board: Board, pxe: bool, file: &Path) -> Result<Self> {
         fs::write(lab.path("level"), "debug")?;
         let boot_file = match board {
             Board::X64 { .. } => "node.efi",
@@ -111,6 +114,29 @@ fn http_boot_of_bookworm() -> Result<()> {
 #[ignore = "an emulated computer takes two minutes"]
 fn http_boot_of_trixie() -> Result<()> {
     Booted::from("uehttp13", TRIXIE, false, &ipxe("trixie")?)?.says(IPXE).map(drop)
+}
+
+/// By HTTPS, which firmware is told nothing else of, and with a certificate that it was made to trust.
+fn https_boot(name: &str, suite: &'static str) -> Result<()> {
+    let lab = Lab::without_cable(name)?;
+    lab.want_https()?;
+    lab.certify()?;
+    enrol(Path::new(&lab.path("")), &fs::read(lab.path("ca.der"))?)?;
+    let mut booted = Booted::in_lab(lab, name, Board::X64 { suite }, false, &ipxe(suite)?)?;
+    booted.says(&format!("https://[{NEAR}]/boot/node.efi"))?;
+    booted.says(IPXE).map(drop)
+}
+
+#[test]
+#[ignore = "an emulated computer takes two minutes"]
+fn https_boot_of_bookworm() -> Result<()> {
+    https_boot("uehttps12", "bookworm")
+}
+
+#[test]
+#[ignore = "an emulated computer takes two minutes"]
+fn https_boot_of_trixie() -> Result<()> {
+    https_boot("uehttps13", "trixie")
 }
 
 #[test]

@@ -1,15 +1,18 @@
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mesh::{AddressPlan, Block, BlockNumber};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, yield_now};
 
 use self::fake::FakeApi;
+use super::super::certify::BOOT_SIGNER;
 use super::super::decide::SIGNER;
 use super::super::{GROUP, MACHINE_LABEL, NODE_LABEL};
 use super::*;
+use crate::pki::boot::{self, BootSigner};
 
 mod fake;
 
@@ -69,7 +72,32 @@ fn condition_of(api: &FakeApi, name: &str) -> Option<(String, String)> {
 
 fn approve(api: &FakeApi) -> JoinHandle<Error> {
     let cluster = api.cluster();
-    tokio::spawn(async move { cluster.approve().await })
+    tokio::spawn(async move { cluster.approve(Some(&certifier())).await })
+}
+
+/// Who certifies boot servers, where the ledger has node4 alone.
+fn certifier() -> Certifier {
+    let authority = boot::authority(SystemTime::now()).unwrap();
+    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
+    Certifier::new(signer, |node| (node.as_str() == "node4").then(block))
+}
+
+fn block() -> Block {
+    AddressPlan::default().block(BlockNumber(4)).unwrap()
+}
+
+/// A request of a node for its certificate as a boot server.
+fn served_by(name: &str, node: &str) -> Value {
+    let request = boot::request(&node.parse().unwrap()).unwrap().request_pem;
+    let mut object = ours(name, node);
+    object["spec"] = json!({
+        "signerName": BOOT_SIGNER,
+        "username": format!("system:node:{node}"),
+        "groups": ["system:nodes", "system:authenticated"],
+        "usages": ["digital signature", "key encipherment", "server auth"],
+        "request": STANDARD.encode(request),
+    });
+    object
 }
 
 /// Lets everything that can run do so, until this holds.
@@ -141,7 +169,7 @@ async fn a_decision_that_cannot_be_written_is_made_again() {
     api.put(ours("good", "node4"));
     api.fail(&[500]);
     let error = format!("{:#}", approve(&api).await.unwrap());
-    assert!(error.contains("good") && error.contains("Approved"), "{error}");
+    assert!(error.contains("good") && error.contains("approval"), "{error}");
     assert_eq!(condition_of(&api, "good"), None);
     let task = approve(&api);
     assert_eq!(settled(&api, "good").await.0, "Approved");
@@ -173,5 +201,48 @@ async fn a_watch_that_breaks_is_begun_again() {
     reach(|| api.is_watched()).await;
     api.put(ours("good", "node4"));
     assert_eq!(settled(&api, "good").await.0, "Approved");
+    task.abort();
+}
+
+#[tokio::test]
+async fn boot_servers_of_the_mesh_are_certified_and_nobody_else() {
+    let api = api();
+    api.put(served_by("good", "node4"));
+    // A seed that lost its power between the two steps.
+    let mut half = served_by("half", "node4");
+    half["status"] =
+        json!({ "conditions": [{ "type": "Approved", "status": "True", "reason": "NodeOfTheMesh" }] });
+    api.put(half);
+    api.put(served_by("unknown", "node5"));
+    let mut token = served_by("token", "node4");
+    token["spec"]["username"] = "system:bootstrap:aaaaaa".into();
+    token["spec"]["groups"] = json!(["system:bootstrappers", GROUP]);
+    api.put(token);
+    let mut other = served_by("other", "node4");
+    other["spec"]["request"] = STANDARD.encode("-----BEGIN CERTIFICATE REQUEST-----").into();
+    api.put(other);
+    // What an operator approves is not signed for that.
+    let mut word = served_by("word", "node5");
+    word["status"] =
+        json!({ "conditions": [{ "type": "Approved", "status": "True", "reason": "AnOperator" }] });
+    api.put(word);
+    let task = approve(&api);
+    let certificate = |name: &str| {
+        let text = api.request(name)["status"]["certificate"].as_str().map(str::to_owned)?;
+        String::from_utf8(STANDARD.decode(text).unwrap()).ok()
+    };
+    for name in ["good", "half"] {
+        reach(|| certificate(name).is_some()).await;
+        assert!(boot::renewed_at(&certificate(name).unwrap(), block()).is_some(), "{name}");
+    }
+    assert_eq!(settled(&api, "good").await, pair("Approved", "NodeOfTheMesh"));
+    assert_eq!(settled(&api, "unknown").await, pair("Denied", "UnknownNode"));
+    assert_eq!(settled(&api, "token").await, pair("Denied", "NotANode"));
+    assert_eq!(settled(&api, "other").await, pair("Denied", "Malformed"));
+    reach(|| api.request("word")["status"]["conditions"][1]["type"] == "Failed").await;
+    for name in ["unknown", "token", "other", "word"] {
+        assert_eq!(certificate(name), None, "{name}");
+    }
+    assert_eq!(api.writes(), 7, "each step is taken once");
     task.abort();
 }

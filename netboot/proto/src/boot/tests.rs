@@ -5,7 +5,11 @@ fn near() -> Ipv6Addr {
 }
 
 fn catalogue() -> Catalogue {
-    Catalogue { x64: Some(FileName::try_from("node.efi".to_owned()).unwrap()), arm64: None }
+    Catalogue {
+        x64: Some(FileName::try_from("node.efi".to_owned()).unwrap()),
+        arm64: None,
+        ..Catalogue::default()
+    }
 }
 
 fn class(data: &[u8]) -> VendorClass {
@@ -13,10 +17,19 @@ fn class(data: &[u8]) -> VendorClass {
 }
 
 fn decide_for(architectures: &[u16], vendor: Option<&[u8]>, user: Option<&[u8]>) -> Decision {
+    decide_from(&catalogue(), architectures, vendor, user)
+}
+
+fn decide_from(
+    catalogue: &Catalogue,
+    architectures: &[u16],
+    vendor: Option<&[u8]>,
+    user: Option<&[u8]>,
+) -> Decision {
     let vendor: Vec<VendorClass> = vendor.map(class).into_iter().collect();
     let user: Vec<Vec<u8>> = user.map(<[u8]>::to_vec).into_iter().collect();
     let asker = Asker { asked: true, architectures, vendor_classes: &vendor, user_classes: &user };
-    decide(&asker, near(), &catalogue())
+    decide(&asker, near(), catalogue)
 }
 
 #[test]
@@ -36,6 +49,29 @@ fn each_kind_of_client_gets_its_url() {
     assert_eq!(decide_for(&[6, 11, 7], pxe, None), offer(tftp, 7, None, Sign::PxeClient));
     // A class says more than the number.
     assert_eq!(decide_for(&[16], pxe, None), offer(tftp, 16, None, Sign::PxeClient));
+}
+
+#[test]
+fn firmware_that_is_to_boot_by_https_is_told_nothing_else() {
+    let url = |http_boot, number: u16, vendor: Option<&[u8]>, user: Option<&[u8]>| {
+        let catalogue = Catalogue { http_boot, ..catalogue() };
+        match decide_from(&catalogue, &[number], vendor, user) {
+            Decision::Offer(offer) => Ok(offer.url),
+            Decision::Refuse(refusal) => Err(refusal),
+            Decision::NotAsked => unreachable!("it asked"),
+        }
+    };
+    let http_boot: Option<&[u8]> = Some(b"HTTPClient:Arch:00016:UNDI:003000");
+    let https = "https://[2001:db8::11]/boot/node.efi";
+    assert_eq!(url(HttpBoot::Secure, 16, http_boot, None).as_deref(), Ok(https));
+    assert_eq!(url(HttpBoot::Secure, 16, None, None).as_deref(), Ok(https));
+    assert_eq!(url(HttpBoot::Uncertified, 16, http_boot, None), Err(BootRefusal::NoCertificate));
+    for otherwise in [HttpBoot::Secure, HttpBoot::Uncertified] {
+        let http = "http://[2001:db8::11]/boot/node.efi";
+        assert_eq!(url(otherwise, 7, Some(b"PXEClient"), Some(b"iPXE")).as_deref(), Ok(http));
+        let tftp = "tftp://[2001:db8::11]/node.efi";
+        assert_eq!(url(otherwise, 7, Some(b"PXEClient"), None).as_deref(), Ok(tftp));
+    }
 }
 
 #[test]

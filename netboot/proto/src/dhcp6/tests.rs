@@ -24,7 +24,7 @@ fn config() -> Config {
 }
 
 fn catalogue() -> Catalogue {
-    Catalogue { x64: FileName::try_from("node.efi".to_owned()).ok(), arm64: None }
+    Catalogue { x64: FileName::try_from("node.efi".to_owned()).ok(), arm64: None, ..Catalogue::default() }
 }
 
 fn server() -> Server {

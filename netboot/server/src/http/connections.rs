@@ -18,15 +18,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use super::direct::{self, Kernel, Next, Sender};
+use super::direct::{self, Copied, Kernel, Next, Sender};
 use super::{Client, respond};
 use crate::content::Content;
 use crate::file::LastFile;
 use crate::port::LinkContext;
+use crate::tls::{Covered, TlsError};
 
 /// Connections of one port at a time; others wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 256;
@@ -36,7 +37,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) const MAX_HEAD: usize = 16 * 1024;
 pub(super) const MAX_HEADERS: usize = 64;
 /// How long a request's head may take, and a connection may be idle.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The kernel may have no more connections to give for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,6 +45,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 struct House<C> {
     context: Arc<LinkContext<C>>,
+    cover: Option<Arc<Covered>>,
     tasks: JoinSet<()>,
     seats: BTreeMap<Id, Seat>,
 }
@@ -64,9 +66,14 @@ pub(super) struct Turn {
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Turn>);
 
-/// Serves the clients of one port for ever.
-pub(crate) async fn serve<C: Content>(context: Arc<LinkContext<C>>, listener: TcpListener) {
-    let mut house = House { context, tasks: JoinSet::new(), seats: BTreeMap::new() };
+/// Serves the clients of one port for ever, by HTTP or, behind a cover, by HTTPS.
+pub(crate) async fn serve<C: Content>(
+    context: Arc<LinkContext<C>>,
+    listener: TcpListener,
+    cover: Option<Covered>,
+) {
+    let cover = cover.map(Arc::new);
+    let mut house = House { context, cover, tasks: JoinSet::new(), seats: BTreeMap::new() };
     loop {
         house.make_room().await;
         match listener.accept().await {
@@ -98,7 +105,7 @@ pub(super) async fn converse<C: Content, S, K>(
         tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
     };
     let mut buffer = BytesMut::with_capacity(MAX_HEAD);
-    loop {
+    let goes_on = loop {
         match direct::next(&mut stream, &mut buffer).await {
             Next::Plain(request, keep) => {
                 let busy = turn.begin();
@@ -108,12 +115,17 @@ pub(super) async fn converse<C: Content, S, K>(
                     ended_badly(error);
                 }
                 if answered.is_err() || !keep {
-                    return;
+                    break false;
                 }
             }
-            Next::Other => break,
-            Next::End => return,
+            Next::Other => break true,
+            Next::End => break false,
         }
+    };
+    if !goes_on {
+        // Who hears no end of a covered connection cannot tell it from one that was cut `[RFC 5246 § 7.2.1]`.
+        let _gone = tokio::time::timeout(GRACE, stream.shutdown()).await;
+        return;
     }
     let service = service_fn(|request: Request<Incoming>| {
         let (context, client, busy) = (Arc::clone(context), Arc::clone(&client), turn.begin());
@@ -135,14 +147,27 @@ pub(super) async fn converse<C: Content, S, K>(
     }
 }
 
+fn refuse<C>(context: &LinkContext<C>, peer: SocketAddrV6, error: &TlsError) {
+    let LinkContext { link, device, board, .. } = context;
+    board.metrics().count_refusal(&device.name, error.name());
+    tracing::debug!(%link, port = device.name, %peer, %error, "no HTTPS");
+}
+
 // === impl House ===
 
 impl<C: Content> House<C> {
     fn seat(&mut self, stream: TcpStream, peer: SocketAddrV6) {
         let turn = Arc::new(Turn::new());
-        let (context, own) = (Arc::clone(&self.context), Arc::clone(&turn));
-        let handle =
-            self.tasks.spawn(async move { converse::<_, _, Kernel>(&context, stream, peer, &own).await });
+        let (context, own, cover) = (Arc::clone(&self.context), Arc::clone(&turn), self.cover.clone());
+        let handle = self.tasks.spawn(async move {
+            match cover {
+                None => converse::<_, _, Kernel>(&context, stream, peer, &own).await,
+                Some(cover) => match cover.accept(stream).await {
+                    Ok(stream) => converse::<_, _, Copied>(&context, stream, peer, &own).await,
+                    Err(error) => refuse(&context, peer, &error),
+                },
+            }
+        });
         self.seats.insert(handle.id(), Seat { turn, handle });
     }
 

@@ -15,6 +15,7 @@ use crate::gate::Gate;
 use crate::http::MAX_FILES;
 use crate::port::LinkContext;
 use crate::socket::Device;
+use crate::tls::Https;
 
 /// Its number, which only the kernel's word of a neighbour is kept by.
 const INDEX: u32 = 1;
@@ -42,6 +43,7 @@ impl<C: Content> DetachedHttp<C> {
             neighbours: Arc::default(),
             gate: Gate::default(),
             files: Arc::new(Semaphore::new(MAX_FILES)),
+            https: Https::Off,
         };
         Self { context: Arc::new(context), turn: Arc::new(Turn::new()) }
     }

@@ -237,12 +237,14 @@ impl Sender<TcpStream> for Kernel {
 
 impl<S: AsyncWrite + Unpin> Sender<S> for Copied {
     async fn send(stream: &mut S, octets: &[u8], _more: bool) -> io::Result<()> {
-        stream.write_all(octets).await
+        stream.write_all(octets).await?;
+        stream.flush().await
     }
 
     async fn send_piece(stream: &mut S, file: &Arc<File>, from: &mut u64, to: u64) -> io::Result<()> {
         let len = (to - *from).min(CHUNK as u64);
         stream.write_all(&read_at(Arc::clone(file), *from, len).await?).await?;
+        stream.flush().await?;
         *from += len;
         Ok(())
     }

@@ -25,6 +25,8 @@ struct Held {
     requests: BTreeMap<String, Value>,
     secrets: BTreeMap<String, Value>,
     watches: Vec<UnboundedSender<Value>>,
+    /// Every change, the version `n` at place `n - 1`.
+    changes: Vec<Value>,
     /// The codes that the next writes of a decision are answered with.
     failures: Vec<u16>,
     writes: usize,
@@ -87,14 +89,16 @@ impl FakeApi {
         let body = to_bytes(body, usize::MAX).await.unwrap();
         let path = parts.uri.path();
         let query = parts.uri.query().unwrap_or_default();
-        let approved = path.strip_prefix(REQUESTS).and_then(|rest| rest.strip_suffix("/approval"));
-        match (&parts.method, approved, path.strip_prefix(SECRETS)) {
+        let written = path.strip_prefix(REQUESTS).and_then(|rest| rest.strip_prefix('/')?.rsplit_once('/'));
+        match (&parts.method, written, path.strip_prefix(SECRETS)) {
             (&Method::GET, None, Some(name)) => whole(self.held().secrets.get(name).cloned().ok_or(404)),
-            (&Method::PUT, Some(name), None) => {
+            (&Method::PUT, Some((name, subresource)), None) => {
                 let body = serde_json::from_slice(&body).unwrap();
-                whole(self.decide(&name[1..], &body))
+                whole(self.decide(name, subresource, &body))
             }
-            (&Method::GET, None, None) if path == REQUESTS && query.contains("watch=true") => self.watch(),
+            (&Method::GET, None, None) if path == REQUESTS && query.contains("watch=true") => {
+                self.watch(query)
+            }
             (&Method::GET, None, None) if path == REQUESTS => whole(Ok(self.list())),
             (method, ..) => panic!("{method} {path}?{query}"),
         }
@@ -110,15 +114,20 @@ impl FakeApi {
         })
     }
 
-    /// Changes from now on: a client that asks right after its list misses none, for nothing comes between.
-    fn watch(&self) -> Response {
+    /// Changes since the version that the client knows.
+    fn watch(&self, query: &str) -> Response {
         let (sender, events) = unbounded();
-        self.held().watches.push(sender);
+        let known = query.split('&').find_map(|word| word.strip_prefix("resourceVersion=")).unwrap();
+        let mut held = self.held();
+        for change in held.changes.iter().skip(known.parse().unwrap()) {
+            sender.unbounded_send(change.clone()).unwrap();
+        }
+        held.watches.push(sender);
         let lines = events.map(|event: Value| Ok::<_, Infallible>(Bytes::from(format!("{event}\n"))));
         Response::new(Body::from_stream(lines))
     }
 
-    fn decide(&self, name: &str, body: &Value) -> Result<Value, u16> {
+    fn decide(&self, name: &str, subresource: &str, body: &Value) -> Result<Value, u16> {
         let mut held = self.held();
         held.writes += 1;
         if let Some(code) = held.failures.pop() {
@@ -128,10 +137,14 @@ impl FakeApi {
         if body["metadata"]["resourceVersion"] != known["metadata"]["resourceVersion"] {
             return Err(409);
         }
-        // As the API server does: of such a write only the conditions are taken.
+        // As the API server does: of such a write only the conditions are taken, or only the certificate and a failure.
         let mut next = known;
         held.version += 1;
-        next["status"]["conditions"] = body["status"]["conditions"].clone();
+        match subresource {
+            "approval" => next["status"]["conditions"] = body["status"]["conditions"].clone(),
+            "status" => next["status"] = body["status"].clone(),
+            other => panic!("a write of {other}"),
+        }
         next["metadata"]["resourceVersion"] = held.version.to_string().into();
         held.tell("MODIFIED", &next);
         held.requests.insert(name.to_owned(), next.clone());
@@ -147,7 +160,9 @@ impl FakeApi {
 
 impl Held {
     fn tell(&mut self, kind: &str, object: &Value) {
-        self.watches.retain(|watch| watch.unbounded_send(json!({ "type": kind, "object": object })).is_ok());
+        let change = json!({ "type": kind, "object": object });
+        self.watches.retain(|watch| watch.unbounded_send(change.clone()).is_ok());
+        self.changes.push(change);
     }
 }
 

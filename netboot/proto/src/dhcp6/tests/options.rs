@@ -15,6 +15,7 @@ fn rich() -> Server {
     let catalogue = Catalogue {
         x64: FileName::try_from("x64.efi".to_owned()).ok(),
         arm64: FileName::try_from("arm64.efi".to_owned()).ok(),
+        ..Catalogue::default()
     };
     Server::new(Config { services: services.unwrap(), ..config() }, catalogue, Some(far))
 }

@@ -1,0 +1,105 @@
+//! HTTPS for firmware, with curl as a client that is as narrow as firmware: TLS 1.2 and no key exchange but RSA's.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::lab::{Lab, NEAR};
+
+/// What firmware offers.
+const FIRMWARE: [&str; 5] = ["--tlsv1.2", "--tls-max", "1.2", "--ciphers", "AES256-GCM-SHA384"];
+/// Words of firmware that boots by HTTP.
+const HTTP_BOOT: [&str; 2] = ["16", "HTTPClient:Arch:00016:UNDI:003000"];
+
+/// What curl says to a URL, with further words.
+fn curl(lab: &Lab, further: &[&str], url: &str) -> Result<String> {
+    let authority = lab.path("ca.crt");
+    let words = ["-sS", "--fail", "--max-time", "20", "--cacert", &authority];
+    lab.far.run("curl", &[&words[..], further, &[url]].concat())
+}
+
+#[test]
+fn firmware_is_told_of_https_once_there_is_a_certificate_and_of_nothing_else() -> Result<()> {
+    let lab = Lab::start("nbtlsurl")?;
+    lab.want_https()?;
+    lab.serve()?;
+    let none = lab.dhclient("before", &HTTP_BOOT)?;
+    ensure!(none.url.is_empty(), "{none:?}");
+    let pxe = lab.dhclient("pxe", &["7", "PXEClient:Arch:00007:UNDI:003000"])?;
+    ensure!(pxe.url == format!("tftp://[{NEAR}]/node.efi"), "{pxe:?}");
+    lab.certify()?;
+    let mut tries = 0;
+    lab.wait_for("a URL", |lab| {
+        tries += 1;
+        let lease = lab.dhclient(&format!("after{tries}"), &HTTP_BOOT)?;
+        ensure!(lease.url.is_empty() || lease.url == format!("https://[{NEAR}]/boot/node.efi"), "{lease:?}");
+        Ok(!lease.url.is_empty())
+    })
+}
+
+#[test]
+fn a_client_as_narrow_as_firmware_loads_its_file_by_https() -> Result<()> {
+    let lab = Lab::start("nbtls")?;
+    let octets = lab.content("node.efi", 3_000_001)?;
+    lab.want_https()?;
+    lab.certify()?;
+    lab.serve()?;
+    lab.configure_far()?;
+    let url = format!("https://[{NEAR}]/boot/node.efi");
+    let out = lab.path("loaded");
+    // Once for its size, then for the file, on one connection.
+    let head = curl(&lab, &[&FIRMWARE[..], &["--head"]].concat(), &url)?;
+    ensure!(head.contains("Content-Length: 3000001"), "{head}");
+    let written = ["-o", &out, "-w", "%{num_connects} %{http_code}"];
+    let said = curl(&lab, &[&FIRMWARE[..], &written].concat(), &url)?;
+    ensure!(said == "1 200" && std::fs::read(&out)? == octets, "{said}");
+    curl(&lab, &[&FIRMWARE[..], &["-r", "1000000-1000009", "-o", &out]].concat(), &url)?;
+    ensure!(std::fs::read(&out)? == octets[1_000_000..1_000_010], "another part");
+    // A client that has better is not held to what firmware has.
+    let best = curl(&lab, &["-o", &out, "-w", "%{http_code}"], &url)?;
+    ensure!(best == "200" && std::fs::read(&out)? == octets, "{best:?}");
+    for (what, further, url) in [
+        ("an older TLS", &["--tls-max", "1.1"][..], url.as_str()),
+        ("an address that is not certified", &[], &format!("https://[{}]/boot/node.efi", super::lab::BOOT)),
+        ("an unknown authority", &["--cacert", "/etc/ssl/certs/ca-certificates.crt"], &url),
+    ] {
+        ensure!(curl(&lab, further, url).is_err(), "{what} is good enough");
+    }
+    // By HTTP the file is there as before: iPXE and initrds are told of it.
+    curl(&lab, &["-o", &out], &format!("http://[{NEAR}]/boot/node.efi")).map(drop)
+}
+
+#[test]
+fn what_is_no_tls_and_too_much_of_it_keeps_nobody_out() -> Result<()> {
+    let lab = Lab::start("nbtlsabuse")?;
+    lab.want_https()?;
+    lab.certify()?;
+    lab.serve()?;
+    lab.configure_far()?;
+    let url = format!("https://[{NEAR}]/boot/node.efi");
+    let near: SocketAddr = format!("[{NEAR}]:443").parse()?;
+    // More than there are seats, half of them silent, half of them with words that are no TLS.
+    let crowd = lab.far.network()?.enter(move || {
+        (0..400)
+            .map(|number| {
+                let mut stream = TcpStream::connect_timeout(&near, Duration::from_secs(20))?;
+                if number % 2 == 0 {
+                    stream.write_all(b"GET /boot/node.efi HTTP/1.1\r\nHost: a\r\n\r\n")?;
+                }
+                Ok(stream)
+            })
+            .collect::<std::io::Result<Vec<_>>>()
+    })??;
+    lab.wait_for("a file beside the crowd", |lab| Ok(curl(lab, &FIRMWARE, &url).is_ok()))?;
+    for mut stream in crowd.into_iter().step_by(2).take(20) {
+        stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+        let mut answer = Vec::new();
+        // An alert or the end, and nothing in the clear.
+        let _reset = stream.read_to_end(&mut answer);
+        ensure!(!answer.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&answer));
+    }
+    ensure!(lab.resident_kib()? < 64 * 1024, "{} KiB", lab.resident_kib()?);
+    Ok(())
+}

@@ -68,7 +68,8 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let beside = myself.parent().context("this program is nowhere")?.to_owned();
     // Beside the programs and not where the system keeps such: that may be memory, where durable costs nothing.
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&beside)?;
-    let machine = machine::describe(folder.path(), &versions)?;
+    let awake = machine::keep_awake();
+    let machine = machine::describe(folder.path(), &versions, awake.is_some())?;
     let size = if arguments.quick { Size::QUICK } else { Size::FULL };
     let rounds = arguments.rounds.unwrap_or(size.rounds);
     say(&format!("{rounds} rounds on {machine:#}"));

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 /// The one that everybody else is compared with.
 pub(crate) const OURS: &str = "meshboot";
+/// Who is shown, and is no rival that a target names: few people serve machines by it.
+const BESIDE: &str = "atftpd";
 
 /// Which of two figures is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +149,8 @@ impl Row {
 
     fn rivals(&self) -> impl Iterator<Item = (&str, &[f64])> {
         // Ours in another mode is no rival.
-        let rivals = self.samples.iter().filter(|(subject, _)| !subject.starts_with(OURS));
+        let is_rival = |subject: &str| !subject.starts_with(OURS) && subject != BESIDE;
+        let rivals = self.samples.iter().filter(move |(subject, _)| is_rival(subject));
         rivals.map(|(subject, samples)| (subject.as_str(), samples.as_slice()))
     }
 

@@ -4,13 +4,11 @@ use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::{ReadWriteFlags, preadv2};
-
-use crate::content::ContentFile;
 
 /// How much is read at once: it bounds what a client that stops reading keeps in memory.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -24,25 +22,6 @@ pub(crate) struct FileReader {
     size: u64,
     chunk: Bytes,
     chunk_at: u64,
-}
-
-/// The file that one client was given last: it asks for its size, for the file, and perhaps for what is left of it.
-#[derive(Debug, Default)]
-pub(crate) struct LastFile(Mutex<Option<(ContentFile, Arc<File>)>>);
-
-// === impl LastFile ===
-
-impl LastFile {
-    /// Opens a file, unless it is the last one.
-    pub(crate) async fn open(&self, wanted: &ContentFile) -> io::Result<Arc<File>> {
-        let last = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, file)) = last().as_ref().filter(|(known, _)| known == wanted) {
-            return Ok(Arc::clone(file));
-        }
-        let file = Arc::new(open(&wanted.path, wanted.size).await?);
-        *last() = Some((wanted.clone(), Arc::clone(&file)));
-        Ok(file)
-    }
 }
 
 // === impl FileReader ===
@@ -77,7 +56,7 @@ impl FileReader {
 }
 
 /// Opens a file that must have `size` octets.
-async fn open(path: &Path, size: u64) -> io::Result<File> {
+pub(crate) async fn open(path: &Path, size: u64) -> io::Result<File> {
     if let Some(file) = open_cached(path) {
         return checked(file, path, size);
     }

@@ -7,6 +7,7 @@ mod body;
 mod connections;
 mod detached;
 mod direct;
+mod offer;
 mod query;
 mod range;
 
@@ -15,18 +16,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH,
-    IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER,
+    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use mesh::Stage;
 
-use crate::content::{Content, ContentFile, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256};
-use crate::file::LastFile;
+use crate::content::{Content, IgnitionRefusal, IgnitionRequest, RefusalStatus};
 use crate::port::LinkContext;
-use crate::transfer::boot_file;
 
 use body::Body;
+use offer::{Client, Offered};
 use range::Wanted;
 
 pub(crate) use connections::{HEAD_TIMEOUT, serve};
@@ -39,17 +39,8 @@ const IGNITION_TIMEOUT: Duration = Duration::from_secs(8);
 /// After this many seconds a machine that was told to wait may ask again.
 const RETRY_SECONDS: &str = "2";
 
-const EFI: &str = "application/efi";
-const OCTETS: &str = "application/octet-stream";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
-
-/// Who is at the other end of a connection.
-#[derive(Debug)]
-pub(crate) struct Client {
-    peer: SocketAddrV6,
-    last: LastFile,
-}
 
 /// Answers a request; what the body of the request has is of no interest.
 async fn respond<C: Content, B>(
@@ -71,23 +62,11 @@ async fn respond<C: Content, B>(
         put(&mut response, ALLOW, "GET, HEAD");
         return response;
     }
-    let found = match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
-        Some(("boot", name)) => {
-            let file = boot_file(&*context.content, name);
-            file.map(|file| (file, EFI, Stage::Loading))
-        }
-        Some(("artefacts", digest)) => {
-            let file = digest.parse::<Sha256>().ok().and_then(|digest| context.content.artefact(digest));
-            file.map(|file| (file, OCTETS, Stage::Root))
-        }
-        Some(_) => None,
-        None if path == "/ignition" => return ignition(context, peer, request).await,
-        None => None,
-    };
-    match found {
-        Some((file, media_type, stage)) => {
-            send_file(context, client, request, &file, media_type, stage).await
-        }
+    if path == "/ignition" {
+        return ignition(context, peer, request).await;
+    }
+    match client.offered(path, &*context.content) {
+        Some(offered) => send_file(context, request, &offered).await,
         None => plain(StatusCode::NOT_FOUND, "nothing of that name is served here"),
     }
 }
@@ -95,21 +74,18 @@ async fn respond<C: Content, B>(
 /// A file, or what the client still wants of it.
 async fn send_file<C: Content, B>(
     context: &Arc<LinkContext<C>>,
-    client: &Client,
     request: &Request<B>,
-    file: &ContentFile,
-    media_type: &'static str,
-    stage: Stage,
+    offered: &Offered,
 ) -> Response<Body> {
-    let tag = format!("\"{}\"", file.sha256);
+    let Offered { file, tag, media_type, stage, .. } = offered;
     let header = |name: HeaderName| text(request.headers(), &name);
-    if header(IF_MATCH).is_some_and(|tags| !range::names(tags, &tag)) {
+    if header(IF_MATCH).is_some_and(|tags| !range::names(tags, tag)) {
         return plain(StatusCode::PRECONDITION_FAILED, "the file is another now");
     }
-    if header(IF_NONE_MATCH).is_some_and(|tags| range::names(tags, &tag)) {
+    if header(IF_NONE_MATCH).is_some_and(|tags| range::names(tags, tag)) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        put(&mut response, ETAG, &tag);
+        put(&mut response, ETAG, tag);
         return response;
     }
     // A range of another file than the client began with is of no use to it.
@@ -128,7 +104,7 @@ async fn send_file<C: Content, B>(
         // None as well if the semaphore were closed, which it never is.
         _ => Arc::clone(&context.files).acquire_owned().await.ok(),
     };
-    let octets = match client.last.open(file).await {
+    let octets = match offered.open().await {
         Ok(octets) => octets,
         Err(error) => {
             let LinkContext { link, device, .. } = &**context;
@@ -139,7 +115,7 @@ async fn send_file<C: Content, B>(
     let body = match turn {
         None => Body::empty(),
         Some(turn) => {
-            context.board.advance(context.link, stage);
+            context.board.advance(context.link, *stage);
             let context = Arc::clone(context);
             Body::file(octets, from, to, turn, move |sent| context.board.count(context.link, sent))
         }
@@ -147,9 +123,9 @@ async fn send_file<C: Content, B>(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     put(&mut response, CONTENT_TYPE, media_type);
-    put(&mut response, CONTENT_LENGTH, &(to - from).to_string());
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(to - from));
     put(&mut response, ACCEPT_RANGES, "bytes");
-    put(&mut response, ETAG, &tag);
+    put(&mut response, ETAG, tag);
     if status == StatusCode::PARTIAL_CONTENT {
         put(&mut response, CONTENT_RANGE, &format!("bytes {from}-{}/{}", to - 1, file.size));
     }

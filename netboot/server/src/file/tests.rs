@@ -34,21 +34,6 @@ async fn what_is_not_in_memory_is_read_as_well() {
     }
 }
 
-#[tokio::test]
-async fn the_last_file_is_opened_once_and_another_anew() {
-    let (file, _) = sample();
-    let named = |name: &str| ContentFile {
-        name: name.to_owned().try_into().unwrap(),
-        path: file.path().to_owned(),
-        sha256: "ab".repeat(32).parse().unwrap(),
-        size: LEN as u64,
-    };
-    let last = LastFile::default();
-    let first = last.open(&named("a")).await.unwrap();
-    assert!(Arc::ptr_eq(&first, &last.open(&named("a")).await.unwrap()));
-    assert!(!Arc::ptr_eq(&first, &last.open(&named("b")).await.unwrap()));
-}
-
 #[test]
 fn what_is_in_memory_is_known_to_be() {
     let (file, _) = sample();

@@ -23,9 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::direct::{self, Copied, Kernel, Next, Sender};
-use super::{Client, respond};
+use super::offer::Client;
+use super::respond;
 use crate::content::Content;
-use crate::file::LastFile;
 use crate::port::LinkContext;
 use crate::tls::{Covered, TlsError};
 
@@ -100,7 +100,7 @@ pub(super) async fn converse<C: Content, S, K>(
     K: Sender<S>,
 {
     let LinkContext { link, device, .. } = &**context;
-    let client = Arc::new(Client { peer, last: LastFile::default() });
+    let client = Arc::new(Client::new(peer));
     let ended_badly = |error: &dyn Display| {
         tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
     };

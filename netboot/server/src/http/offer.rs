@@ -1,0 +1,123 @@
+//! What one client is offered: it asks for a file's size, for the file, and perhaps for what is left of it.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddrV6;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mesh::Stage;
+use tokio::sync::OnceCell;
+
+use crate::content::{Content, ContentFile};
+use crate::file;
+use crate::transfer::boot_file;
+
+const EFI: &str = "application/efi";
+const OCTETS: &str = "application/octet-stream";
+
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) peer: SocketAddrV6,
+    /// What it was offered last, by its path.
+    last: Mutex<Option<(String, Arc<Offered>)>>,
+}
+
+/// A file on offer.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) file: ContentFile,
+    /// Its digest, as an ETag.
+    pub(super) tag: String,
+    pub(super) media_type: &'static str,
+    /// How far a boot is that fetches it.
+    pub(super) stage: Stage,
+    opened: OnceCell<Arc<File>>,
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(super) fn new(peer: SocketAddrV6) -> Self {
+        Self { peer, last: Mutex::default() }
+    }
+
+    /// The file at a path.
+    pub(super) fn offered<C: Content>(&self, path: &str, content: &C) -> Option<Arc<Offered>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, offered)) = last.as_ref().filter(|(known, _)| known == path) {
+            return Some(Arc::clone(offered));
+        }
+        let (file, media_type, stage) = match path.strip_prefix('/')?.split_once('/')? {
+            ("boot", name) => (boot_file(content, name)?, EFI, Stage::Loading),
+            ("artefacts", digest) => (content.artefact(digest.parse().ok()?)?, OCTETS, Stage::Root),
+            _ => return None,
+        };
+        let offered = Arc::new(Offered::new(file, media_type, stage));
+        *last = Some((path.to_owned(), Arc::clone(&offered)));
+        Some(offered)
+    }
+}
+
+// === impl Offered ===
+
+impl Offered {
+    fn new(file: ContentFile, media_type: &'static str, stage: Stage) -> Self {
+        Self { tag: format!("\"{}\"", file.sha256), file, media_type, stage, opened: OnceCell::new() }
+    }
+
+    /// The file, opened once.
+    pub(super) async fn open(&self) -> io::Result<Arc<File>> {
+        let open = async || file::open(&self.file.path, self.file.size).await.map(Arc::new);
+        self.opened.get_or_try_init(open).await.map(Arc::clone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use netboot_proto::Arch;
+
+    use super::*;
+    use crate::content::{IgnitionRefusal, IgnitionRequest, Sha256};
+
+    /// Has every artefact, and counts how often it is asked for one.
+    #[derive(Default)]
+    struct Asked(AtomicUsize);
+
+    impl Content for Asked {
+        fn boot_file(&self, _arch: Arch) -> Option<ContentFile> {
+            None
+        }
+
+        fn artefact(&self, sha256: Sha256) -> Option<ContentFile> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let name = "root".to_owned().try_into().ok()?;
+            Some(ContentFile { name, path: "/dev/null".into(), sha256, size: 0 })
+        }
+
+        async fn ignition(&self, _request: IgnitionRequest) -> Result<bytes::Bytes, IgnitionRefusal> {
+            unreachable!("nobody asks")
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_client_asks_for_again_is_looked_up_and_opened_once() {
+        let client = Client::new(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 0, 0));
+        let content = Asked::default();
+        let path = |digits: &str| format!("/artefacts/{}", digits.repeat(32));
+        let first = client.offered(&path("ab"), &content).unwrap();
+        let again = client.offered(&path("ab"), &content).unwrap();
+        assert!(Arc::ptr_eq(&first.open().await.unwrap(), &again.open().await.unwrap()));
+        assert_eq!(content.0.load(Ordering::Relaxed), 1);
+        let other = client.offered(&path("cd"), &content).unwrap();
+        assert!(!Arc::ptr_eq(&first.open().await.unwrap(), &other.open().await.unwrap()));
+        for nothing in ["", "/", "/artefacts/", "/artefacts/..", "/boot/node.efi", "/other/x", "artefacts/x"]
+        {
+            assert!(client.offered(nothing, &content).is_none(), "{nothing}");
+        }
+        assert_eq!(content.0.load(Ordering::Relaxed), 2);
+    }
+}

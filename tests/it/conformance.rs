@@ -63,13 +63,14 @@ fn collect(path: &Path, names: &mut BTreeSet<String>) {
         let text = fs::read_to_string(path).unwrap();
         let mut is_test = false;
         for line in text.lines().map(str::trim) {
-            if let Some(rest) = line.strip_prefix("fn ")
+            if let Some(rest) = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")
                 && is_test
             {
                 names.extend(rest.split('(').next().map(str::to_owned));
             }
             // Other attributes may stand between.
-            is_test = line == "#[test]" || (is_test && line.starts_with("#["));
+            let begins = line == "#[test]" || line.starts_with("#[tokio::test");
+            is_test = begins || (is_test && line.starts_with("#["));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The cluster's keys and certificate authorities, made before any machine starts.
 //!
 //! ECDSA P-256, but for what firmware is to trust ([`boot`]): an RSA key costs a slow machine seconds to minutes. The
-//! certificates that authorities sign are left to kubeadm, which knows each component's names; only the operator's own is made
-//! here, because the operator's kubeconfig is written before there is a cluster.
+//! certificates that authorities sign are left to kubeadm, which knows each component's names; only the operator's own is
+//! made here, because the operator's kubeconfig is written before there is a cluster.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

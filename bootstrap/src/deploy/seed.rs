@@ -27,7 +27,7 @@ const KEYGEN_LIMIT: Duration = Duration::from_secs(30);
 /// Where a seed keeps images that it was given after its first boot.
 const OWN_IMAGES: &str = "/var/lib/meshboot/images";
 /// The certificate of the authority that firmware is to trust, in the form that firmware's menus read.
-const BOOT_AUTHORITY: &str = "auth/boot-ca.der";
+pub(super) const BOOT_AUTHORITY: &str = "auth/boot-ca.der";
 /// Slot of a virtual machine's first mesh port on its PCI bus: what its kernel names the port after.
 const FIRST_PORT_SLOT: u8 = 16;
 

@@ -68,7 +68,12 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
     deployment.complete = true;
     directory.save(&deployment).or_fail(Code::Io)?;
     reporter.finish();
-    let firmware: String = profile::NUC.firmware.iter().map(|line| format!("  {line}\n")).collect();
+    let enrol = settings.netboot.https.then(|| {
+        let authority = directory.path().join(seed::BOOT_AUTHORITY);
+        format!("for HTTPS: enrol {} as the authority of TLS servers", authority.display())
+    });
+    let lines = profile::NUC.firmware.iter().map(|line| (*line).to_owned()).chain(enrol);
+    let firmware: String = lines.map(|line| format!("  {line}\n")).collect();
     let text = format!(
         "{} is a seed's disk. Boot a machine from it, plug the next one into it, and:\n\n  kubectl --kubeconfig {} get \
          nodes\n\nWhat the firmware of a {} wants to be told first:\n\n{firmware}",

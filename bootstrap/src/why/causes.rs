@@ -129,6 +129,18 @@ fn addressed(boot: &Boot, said: &impl Fn(&str) -> bool) -> &'static [&'static st
             "this site has no boot file for such a machine: x86-64 with UEFI is what images are made for",
         ];
     }
+    if said("no certificate for that yet") {
+        return &[
+            "a relay has its certificate once it is a member and the API server answers it: `kubectl get csr`",
+            "`journalctl -u meshboot-gateway` on the node that serves it says what that waits for",
+        ];
+    }
+    if said("broke off HTTPS") {
+        return &[
+            "its firmware does not trust this site: enrol auth/boot-ca.der in its setup (TLS server's authority)",
+            "firmware compares certificates with its clock: set it in the setup if it is years ahead",
+        ];
+    }
     if boot.heard.boot_files == 0 {
         return &[
             "it took an address and asked for no boot file (option 59): an operating system runs there",
@@ -179,6 +191,18 @@ mod tests {
         assert!(first(&status(), &timeline).contains("does not fetch it"));
         timeline.note("it asks for a boot file and names no architecture", 2);
         assert!(first(&status(), &timeline).contains("option 61"));
+    }
+
+    #[test]
+    fn firmware_that_is_to_boot_by_https_lacks_a_certificate_or_trust() {
+        let told = |reason: &str| {
+            let mut timeline = timeline(Stage::Addressed);
+            timeline.note(reason, 1);
+            first(&status(), &timeline)
+        };
+        let reason = netboot_proto::boot::BootRefusal::NoCertificate.to_string();
+        assert!(told(&reason).contains("kubectl get csr"));
+        assert!(told("the far end broke off HTTPS: TLS alert received").contains("boot-ca.der"));
     }
 
     #[test]

@@ -67,6 +67,10 @@ fn a_client_as_narrow_as_firmware_loads_its_file_by_https() -> Result<()> {
     ] {
         ensure!(curl(&lab, further, url).is_err(), "{what} is good enough");
     }
+    // Firmware that does not trust the site says no more than that, so the operator is told.
+    lab.wait_for("the reason", |lab| {
+        Ok(lab.status()?.reason.is_some_and(|reason| reason.contains("broke off HTTPS")))
+    })?;
     // By HTTP the file is there as before: iPXE and initrds are told of it.
     curl(&lab, &["-o", &out], &format!("http://[{NEAR}]/boot/node.efi")).map(drop)
 }

@@ -150,7 +150,10 @@ pub(super) async fn converse<C: Content, S, K>(
 fn refuse<C>(context: &LinkContext<C>, peer: SocketAddrV6, error: &TlsError) {
     let LinkContext { link, device, board, .. } = context;
     board.metrics().count_refusal(&device.name, error.name());
-    tracing::debug!(%link, port = device.name, %peer, %error, "no HTTPS");
+    if let TlsError::Handshake(error) = error {
+        board.explain(*link, Some(format!("the far end broke off HTTPS: {}", error.message())));
+    }
+    tracing::info!(%link, port = device.name, %peer, %error, "no HTTPS");
 }
 
 // === impl House ===

@@ -227,8 +227,7 @@ fn a_machine_becomes_its_node_and_no_other(bench: &Bench) {
 
 /// Who certifies boot servers, in a mesh whose ledger has node4 alone.
 fn certifier() -> Certifier {
-    let authority = boot::authority(SystemTime::now()).unwrap();
-    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
+    let signer = BootSigner::new(&boot::authority(SystemTime::now()).unwrap()).unwrap();
     Certifier::new(signer, |node| (node.as_str() == "node4").then(block_of_node4))
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -104,10 +105,8 @@ impl BootSigner {
     /// # Errors
     ///
     /// Its certificate or its key cannot be read.
-    pub fn new(certificate_pem: &str, key_pem: &Secret<String>) -> Result<Self> {
-        let key = KeyPair::from_pem(key_pem.expose()).context("the boot authority's key is damaged")?;
-        let issuer = Issuer::from_ca_cert_pem(certificate_pem, key);
-        Ok(Self { issuer: issuer.context("the boot authority's certificate is damaged")? })
+    pub fn new(authority: &Authority) -> Result<Self> {
+        Self::read(&authority.certificate_pem, authority.key_pem.expose())
     }
 
     /// Signs in the name of the authority in these files.
@@ -116,8 +115,15 @@ impl BootSigner {
     ///
     /// They cannot be read.
     pub fn open(files: &AuthorityFiles) -> Result<Self> {
-        let read = |path| fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"));
-        Self::new(&read(&files.certificate)?, &Secret::new(read(&files.key)?))
+        let read =
+            |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+        Self::read(&read(&files.certificate)?, &read(&files.key)?)
+    }
+
+    fn read(certificate_pem: &str, key_pem: &str) -> Result<Self> {
+        let key = KeyPair::from_pem(key_pem).context("the boot authority's key is damaged")?;
+        let issuer = Issuer::from_ca_cert_pem(certificate_pem, key);
+        Ok(Self { issuer: issuer.context("the boot authority's certificate is damaged")? })
     }
 
     /// The certificate of a node, in PEM: for the addresses at which it serves its links, and for nothing that the

@@ -176,7 +176,7 @@ impl Lab {
         let authority = boot::authority(now)?;
         fs::write(self.path("ca.crt"), &authority.certificate_pem)?;
         fs::write(self.path("ca.der"), &authority.certificate_der)?;
-        let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem)?;
+        let signer = BootSigner::new(&authority)?;
         let node = "seed".parse()?;
         let request = boot::request(&node)?;
         let block = AddressPlan::default().block(BlockNumber(0)).context("no block")?;

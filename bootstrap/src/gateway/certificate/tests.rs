@@ -10,7 +10,7 @@ use crate::store::journal::MeshStore;
 
 /// A seed's keeper whose file is in this folder, and what it shows.
 fn keeper(folder: &Path, authority: &pki::Authority) -> (Keeper, watch::Receiver<Option<ServerCertificate>>) {
-    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
+    let signer = BootSigner::new(authority).unwrap();
     let (shown, seen) = watch::channel(None);
     let block = AddressPlan::default().block(BlockNumber(4)).unwrap();
     let node = "node4".parse().unwrap();
@@ -62,7 +62,7 @@ async fn one_that_is_to_be_renewed_is_shown_until_it_is() {
     let (mut keeper, seen) = keeper(folder.path(), &authority);
     let past = SystemTime::now() - (boot::LIFE - Duration::from_hours(24));
     let request = boot::request(&keeper.node).unwrap();
-    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
+    let signer = BootSigner::new(&authority).unwrap();
     let certificate_pem = signer.sign(&request.request_pem, &keeper.node, keeper.block, past).unwrap();
     let kept = Kept { certificate_pem, key_pem: request.key_pem.expose().clone() };
     fs::write(&keeper.file, serde_json::to_vec(&kept).unwrap()).unwrap();

@@ -77,8 +77,7 @@ fn approve(api: &FakeApi) -> JoinHandle<Error> {
 
 /// Who certifies boot servers, where the ledger has node4 alone.
 fn certifier() -> Certifier {
-    let authority = boot::authority(SystemTime::now()).unwrap();
-    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
+    let signer = BootSigner::new(&boot::authority(SystemTime::now()).unwrap()).unwrap();
     Certifier::new(signer, |node| (node.as_str() == "node4").then(block))
 }
 

@@ -14,10 +14,8 @@ fn read<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
 
 #[test]
 fn a_server_is_certified_for_its_own_links_whatever_it_asks_for() {
-    let now = SystemTime::now();
-    let authority = authority(now).unwrap();
-    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
-    let node: NodeName = "node4".parse().unwrap();
+    let (now, authority, signer) = signer();
+    let node = node();
     // It asks to be another, to sign others, and to be a client.
     let key = key_pair(RsaKeySize::_2048).unwrap();
     let mut greedy = parameters("seed", now, LIFE);
@@ -48,10 +46,8 @@ fn a_server_is_certified_for_its_own_links_whatever_it_asks_for() {
 
 #[test]
 fn a_certificate_is_renewed_in_time_and_if_it_is_for_another_block() {
-    let now = SystemTime::now();
-    let authority = authority(now).unwrap();
-    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
-    let node: NodeName = "node4".parse().unwrap();
+    let (now, _, signer) = signer();
+    let node = node();
     let request = request(&node).unwrap();
     let pem = signer.sign(&request.request_pem, &node, block(4), now).unwrap();
     let left = renewed_at(&pem, block(4)).unwrap().duration_since(now).unwrap();
@@ -64,10 +60,8 @@ fn a_certificate_is_renewed_in_time_and_if_it_is_for_another_block() {
 
 #[test]
 fn a_request_that_its_key_did_not_sign_is_refused() {
-    let now = SystemTime::now();
-    let authority = authority(now).unwrap();
-    let signer = BootSigner::new(&authority.certificate_pem, &authority.key_pem).unwrap();
-    let node: NodeName = "node4".parse().unwrap();
+    let (now, _, signer) = signer();
+    let node = node();
     let request = request(&node).unwrap().request_pem;
     let (_, mut pem) = parse_x509_pem(request.as_bytes()).unwrap();
     let last = pem.contents.last_mut().unwrap();
@@ -79,6 +73,17 @@ fn a_request_that_its_key_did_not_sign_is_refused() {
         let error = signer.sign(bad, &node, block(4), now).unwrap_err();
         assert!(matches!(error, SignError::Request(_)), "{error:?}");
     }
+}
+
+fn signer() -> (SystemTime, Authority, BootSigner) {
+    let now = SystemTime::now();
+    let authority = authority(now).unwrap();
+    let signer = BootSigner::new(&authority).unwrap();
+    (now, authority, signer)
+}
+
+fn node() -> NodeName {
+    "node4".parse().unwrap()
 }
 
 fn port(number: u8) -> PortIndex {

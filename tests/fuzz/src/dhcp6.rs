@@ -4,6 +4,7 @@ use std::net::SocketAddrV6;
 use std::time::{Duration, Instant};
 
 use mesh::{Change, Far, Mac};
+use netboot_proto::boot::IPXE;
 use netboot_proto::dhcp6::{Config, DEFAULT_LIFETIMES, Server};
 use netboot_proto::effect::{Answered, Effect, Event, Peer};
 use netboot_proto::wire::dhcp6::{Association, AssociationKind, CLIENT_PORT, Kind, Message};
@@ -30,8 +31,10 @@ struct World {
     /// What is to be written.
     open: Option<Change>,
     commits: Vec<Instant>,
-    /// Every message that could be read, with who said it.
-    asked: Vec<(Peer, Message)>,
+    /// How firmware that boots by HTTP is to do it.
+    http_boot: HttpBoot,
+    /// Every message that could be read, with who said it, and how firmware was to boot then.
+    asked: Vec<(Peer, Message, HttpBoot)>,
 }
 
 /// Drives a server.
@@ -59,8 +62,11 @@ impl World {
             services: services(kind & 2 != 0),
         };
         let far = written.map(|mac| Far { mac, machine: None });
-        let server = Server::new(config, catalogue(kind >> 2), far);
-        Self { server, now: epoch(), written, open: None, commits: Vec::new(), asked: Vec::new() }
+        let catalogue = catalogue(kind >> 2);
+        let http_boot = catalogue.http_boot;
+        let server = Server::new(config, catalogue, far);
+        let (commits, asked) = (Vec::new(), Vec::new());
+        Self { server, now: epoch(), written, open: None, commits, http_boot, asked }
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
@@ -71,7 +77,7 @@ impl World {
                 let walked = walk::walk(&bytes);
                 if let Ok(message) = Message::parse(&bytes) {
                     assert!(walked.is_ok(), "a message that does not add up was read");
-                    self.asked.push((from, message));
+                    self.asked.push((from, message, self.http_boot));
                 }
                 self.server.handle_datagram(&from, &bytes, self.now);
                 let sent = self.drain();
@@ -93,7 +99,11 @@ impl World {
                     assert_eq!(self.drain(), 0, "an answer although nothing was written");
                 }
             }
-            12 => self.server.handle_catalogue(catalogue(input.octet())),
+            12 => {
+                let catalogue = catalogue(input.octet());
+                self.http_boot = catalogue.http_boot;
+                self.server.handle_catalogue(catalogue);
+            }
             13 => {
                 if let Some(at) = self.server.next_deadline() {
                     self.pass(at.saturating_duration_since(self.now));
@@ -133,7 +143,7 @@ impl World {
     fn commit(&mut self, change: Change) {
         assert!(self.open.is_none(), "one change at a time");
         let Change::Attach(attached) = &change else { panic!("a server attaches links alone") };
-        let (from, message) = self.asked.last().expect("nobody asked");
+        let (from, message, _) = self.asked.last().expect("nobody asked");
         assert_eq!((attached.id, attached.prefix), (link(), prefix()));
         assert_eq!((Some(attached.far.mac), attached.far.machine), (from.mac, None));
         assert!(attached.far.mac.is_unicast(), "no station");
@@ -149,7 +159,7 @@ impl World {
 
     fn judge(&self, told: &Answered, to: SocketAddrV6, bytes: &[u8]) {
         let heard = Heard::read(bytes);
-        let fits = |(from, message): &&(Peer, Message)| {
+        let fits = |(from, message, _): &&(Peer, Message, HttpBoot)| {
             message.xid == heard.xid
                 && from.address.ip() == to.ip()
                 && message.client_id.as_deref() == heard.option(code::CLIENTID)
@@ -159,7 +169,7 @@ impl World {
         };
         let found = self.asked.iter().rev().filter(fits);
         assert!(
-            found.clone().any(|(_, message)| is_right(message, &heard, told)),
+            found.clone().any(|(_, message, _)| is_right(message, &heard, told)),
             "{heard:?} answers none of {:?}",
             found.collect::<Vec<_>>()
         );
@@ -169,7 +179,22 @@ impl World {
         self.judge_addresses(&heard, told);
         if let Some(url) = heard.option(code::BOOTFILE_URL) {
             let near = prefix().near();
-            let urls = [format!("tftp://[{near}]/node.efi"), format!("http://[{near}]/boot/node.efi")];
+            let by_http = format!("http://[{near}]/boot/node.efi");
+            let by_https = format!("https://[{near}]/boot/node.efi");
+            let mut urls = vec![format!("tftp://[{near}]/node.efi")];
+            // Firmware is told of one of them alone; iPXE, whose class is no secret, of the first in any case.
+            let is_ipxe = |message: &Message| message.user_classes.iter().any(|class| class == IPXE);
+            // What is answered once the ledger is written was made when it was asked for.
+            for (_, message, then) in found.clone() {
+                for http_boot in [self.http_boot, *then] {
+                    if http_boot == HttpBoot::Secure {
+                        urls.push(by_https.clone());
+                    }
+                    if http_boot == HttpBoot::Plain || is_ipxe(message) {
+                        urls.push(by_http.clone());
+                    }
+                }
+            }
             assert!(urls.iter().any(|known| known.as_bytes() == url), "{}", url.escape_ascii());
         }
     }

@@ -88,8 +88,7 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     let content = NodeContent::new(Arc::new(settings.boot.clone()), artefacts.clone(), admitter);
     let journal = MeshJournal::new(Arc::clone(&store), Arc::clone(&plan));
     let mut config = netboot_config(&settings, &store.cached())?;
-    if settings.netboot.https {
-        let (keeper, https) = Keeper::new(&settings, api.clone())?;
+    if let Some((keeper, https)) = Keeper::new(&settings, api.clone())? {
         tasks.spawn("certificate", until(stopped.clone(), keeper.run()).map(Ok));
         config.https = https;
     }
@@ -114,7 +113,7 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     if let Some(seed) = &settings.seed {
         let images = seed::image_store(&seed.image_stores)?;
         let mirrors = seed::open_mirrors(&plan)?;
-        let certifier = seed::certifier(seed, &plan, &store)?;
+        let certifier = seed::certifier(&settings, &plan, &store)?;
         tasks.spawn("approver", until(stopped.clone(), approver::run(api.clone(), certifier)).map(Ok));
         let stopped = stopped.clone();
         tasks.spawn("mirrors", async move { mirrors.serve(images, stop_of(stopped)).await }.map(Ok));

@@ -15,8 +15,6 @@ use rcgen::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::gateway::settings::AuthorityFiles;
-
 pub mod boot;
 
 /// How long an authority is valid.
@@ -136,11 +134,10 @@ impl Pki {
             .collect()
     }
 
-    /// Where a seed has firmware's authority, if there is one.
+    /// Where a seed has the key of firmware's authority, if there is one.
     #[must_use]
-    pub fn boot_authority(&self) -> Option<AuthorityFiles> {
-        let place = |ending: &str| PathBuf::from(format!("{FOLDER}/{BOOT_AUTHORITY}.{ending}"));
-        self.boot.as_ref().map(|_| AuthorityFiles { certificate: place("crt"), key: place("key") })
+    pub fn boot_key_file(&self) -> Option<PathBuf> {
+        self.boot.as_ref().map(|_| PathBuf::from(format!("{FOLDER}/{BOOT_AUTHORITY}.key")))
     }
 
     /// The operator's kubeconfig for the API server at `server`, as `https://[::1]:6443`. It is JSON, which is

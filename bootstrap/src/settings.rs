@@ -36,6 +36,8 @@ pub struct Settings {
     pub addresses: AddressPlan,
     /// What machines are told when they boot.
     pub netboot: NetbootSettings,
+    /// Whether firmware that boots by HTTP is to do it by HTTPS.
+    pub https: bool,
     /// What images are made of.
     pub image: ImageSettings,
     /// How pods get their addresses.
@@ -122,8 +124,8 @@ impl Settings {
             netboot: NetbootSettings {
                 search: reader.list("netboot.search", parse::domain_name),
                 ntp: reader.list("netboot.ntp", parse::display_error::<Ipv6Addr>),
-                https: reader.required("netboot.https", parse::yes_or_no),
             },
+            https: reader.required("netboot.https", parse::yes_or_no),
             image: ImageSettings {
                 suite: reader.required("image.suite", parse::suite),
                 mirror: reader.optional("image.mirror", parse::url),

@@ -106,7 +106,7 @@ impl Seed<'_> {
         settings: &Settings,
         directory: &Directory,
     ) -> Result<Secret<String>, Failure> {
-        let pki = Pki::generate(SystemTime::now(), settings.netboot.https)?;
+        let pki = Pki::generate(SystemTime::now(), settings.https)?;
         for file in pki.files() {
             let name = format!("pki/{}", file.path);
             directory.write(&name, file.contents.expose()).or_fail(Code::Io)?;
@@ -168,10 +168,11 @@ impl Seed<'_> {
             sources: Vec::new(),
             ledger: PathBuf::from(LEDGER),
             netboot: settings.netboot.clone(),
+            boot_authority: pki.boot.as_ref().map(|boot| boot.certificate_pem.clone()),
             seed: Some(SeedSettings {
                 image_stores: vec![PathBuf::from(OWN_IMAGES), store],
                 excluded: self.uplink.iter().map(|uplink| uplink.mac).collect(),
-                boot_authority: pki.boot_authority(),
+                boot_authority_key: pki.boot_key_file(),
             }),
             forced_links: self.forced_links.clone(),
         }

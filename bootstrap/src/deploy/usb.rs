@@ -68,7 +68,7 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
     deployment.complete = true;
     directory.save(&deployment).or_fail(Code::Io)?;
     reporter.finish();
-    let enrol = settings.netboot.https.then(|| {
+    let enrol = settings.https.then(|| {
         let authority = directory.path().join(seed::BOOT_AUTHORITY);
         format!("for HTTPS: enrol {} as the authority of TLS servers", authority.display())
     });

@@ -136,11 +136,7 @@ impl Scene {
             files,
             own: settings.machine.ports.iter().map(|port| (port.mac, port.name.clone())).collect(),
             boot: config.boot,
-            http_boot: match (settings.netboot.https, certificate::is_there(settings)) {
-                (false, _) => HttpBoot::Plain,
-                (true, true) => HttpBoot::Secure,
-                (true, false) => HttpBoot::Uncertified,
-            },
+            http_boot: certificate::http_boot(settings),
             site: config.site,
             server_id: config.server_id.clone(),
             services: config.services.clone(),

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use mesh::{Block, NodeName};
-use netboot_server::{Https, ServerCertificate};
+use netboot_server::{HttpBoot, Https, ServerCertificate};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::api::Api;
+use super::seed;
 use super::settings::GatewaySettings;
 use crate::pki::boot::{self, BootSigner};
 use crate::private_file;
@@ -30,6 +31,8 @@ pub struct Keeper {
     file: PathBuf,
     node: NodeName,
     block: Block,
+    /// Whose certificates firmware trusts, in PEM.
+    authority: String,
     signer: Signer,
     shown: watch::Sender<Option<ServerCertificate>>,
 }
@@ -51,11 +54,13 @@ struct Kept {
     key_pem: String,
 }
 
-/// Whether this machine has a certificate to show, for who only wants to know that.
+/// How firmware that boots by HTTP is to do it on a machine with these settings, by what is kept there.
 #[must_use]
-pub fn is_there(settings: &GatewaySettings) -> bool {
-    let kept = settings.block().ok().and_then(|block| Some((Kept::read(&path(settings)).ok()??, block)));
-    kept.is_some_and(|(kept, block)| boot::renewed_at(&kept.certificate_pem, block).is_some())
+pub fn http_boot(settings: &GatewaySettings) -> HttpBoot {
+    let Some(authority) = &settings.boot_authority else { return HttpBoot::Plain };
+    let kept = settings.block().ok().zip(Kept::read(&path(settings)).ok().flatten());
+    let is_good = |(block, kept): (Block, Kept)| boot::renewed_at(&kept.certificate_pem, authority, block);
+    if kept.and_then(is_good).is_some() { HttpBoot::Secure } else { HttpBoot::Uncertified }
 }
 
 fn path(settings: &GatewaySettings) -> PathBuf {
@@ -65,24 +70,18 @@ fn path(settings: &GatewaySettings) -> PathBuf {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Knows of no certificate yet.
+    /// Knows of no certificate yet; none if firmware boots by HTTP.
     ///
     /// # Errors
     ///
-    /// This is a seed, and it has no authority that can sign.
-    pub fn new(settings: &GatewaySettings, api: Api) -> Result<(Self, Https)> {
-        let signer = match &settings.seed {
-            None => Signer::Seed(api),
-            Some(seed) => {
-                let files = seed.boot_authority.as_ref();
-                let files = files.context("netboot.https is set, and the settings name no boot_authority")?;
-                Signer::Own(BootSigner::open(files)?)
-            }
-        };
+    /// This is a seed, and its authority cannot sign.
+    pub fn new(settings: &GatewaySettings, api: Api) -> Result<Option<(Self, Https)>> {
+        let Some(authority) = settings.boot_authority.clone() else { return Ok(None) };
+        let signer = seed::boot_signer(settings)?.map_or(Signer::Seed(api), Signer::Own);
         let (shown, seen) = watch::channel(None);
         let node = settings.machine.name.clone();
-        let keeper = Self { file: path(settings), node, block: settings.block()?, signer, shown };
-        Ok((keeper, Https::On(seen)))
+        let keeper = Self { file: path(settings), node, block: settings.block()?, authority, signer, shown };
+        Ok(Some((keeper, Https::On(seen))))
     }
 
     /// Sees to it that there is a good certificate, for ever.
@@ -109,7 +108,9 @@ impl Keeper {
             tracing::warn!("the certificate for HTTPS is made anew: {error:#}");
             None
         });
-        let renewed_at = kept.as_ref().and_then(|kept| boot::renewed_at(&kept.certificate_pem, self.block));
+        let renewed_at = kept
+            .as_ref()
+            .and_then(|kept| boot::renewed_at(&kept.certificate_pem, &self.authority, self.block));
         if let (Some(kept), Some(renewed_at)) = (kept, renewed_at) {
             // It is good for some time also when it is to be renewed.
             if self.shown.borrow().is_none() {

@@ -10,7 +10,7 @@ use images::store::Store as ImageStore;
 use mesh::store::transact;
 use mesh::{AddressPlan, Change, Machine, Mirror, NodeName, Store, StoreError};
 
-use super::settings::SeedSettings;
+use super::settings::GatewaySettings;
 use crate::join::Certifier;
 use crate::pki::boot::BootSigner;
 use crate::store::journal::MeshStore;
@@ -77,15 +77,26 @@ pub fn open_mirrors(plan: &AddressPlan) -> Result<Bound> {
 ///
 /// The authority cannot be read.
 pub fn certifier(
-    seed: &SeedSettings,
+    settings: &GatewaySettings,
     plan: &Arc<AddressPlan>,
     store: &Arc<MeshStore>,
 ) -> Result<Option<Certifier>> {
-    let Some(files) = &seed.boot_authority else { return Ok(None) };
+    let Some(signer) = boot_signer(settings)? else { return Ok(None) };
     let (plan, store) = (Arc::clone(plan), Arc::clone(store));
     let block_of = move |node: &NodeName| {
         let ledger = store.cached();
         ledger.machine_named(node.as_str()).and_then(|machine| plan.block(machine.block))
     };
-    Ok(Some(Certifier::new(BootSigner::open(files)?, block_of)))
+    Ok(Some(Certifier::new(signer, block_of)))
+}
+
+/// The authority that firmware trusts, on a machine that has its key.
+///
+/// # Errors
+///
+/// The key cannot be read.
+pub fn boot_signer(settings: &GatewaySettings) -> Result<Option<BootSigner>> {
+    let key = settings.seed.as_ref().and_then(|seed| seed.boot_authority_key.as_ref());
+    let pair = settings.boot_authority.as_ref().zip(key);
+    pair.map(|(certificate_pem, key)| BootSigner::open(certificate_pem, key)).transpose()
 }

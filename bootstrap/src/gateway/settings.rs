@@ -37,6 +37,9 @@ pub struct GatewaySettings {
     /// What machines are told besides their addresses.
     #[serde(default)]
     pub netboot: NetbootSettings,
+    /// The certificate, in PEM, of the authority that firmware trusts; none if firmware boots by HTTP.
+    #[serde(default)]
+    pub boot_authority: Option<String>,
     /// What a seed does besides.
     #[serde(default)]
     pub seed: Option<SeedSettings>,
@@ -45,7 +48,7 @@ pub struct GatewaySettings {
     pub forced_links: BTreeSet<String>,
 }
 
-/// What machines are told besides their addresses and the site's name servers, and how.
+/// What machines are told besides their addresses and the site's name servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetbootSettings {
@@ -53,9 +56,6 @@ pub struct NetbootSettings {
     pub search: Vec<String>,
     /// NTP servers.
     pub ntp: Vec<Ipv6Addr>,
-    /// Whether firmware that boots by HTTP is to do it by HTTPS.
-    #[serde(default)]
-    pub https: bool,
 }
 
 /// What a seed does besides.
@@ -66,19 +66,9 @@ pub struct SeedSettings {
     pub image_stores: Vec<PathBuf>,
     /// Ethernet devices that are no mesh ports: the way out.
     pub excluded: Vec<mesh::Mac>,
-    /// Where the authority is that firmware trusts, if there is one: PEM files of its certificate and its key.
+    /// The file of the key of [`GatewaySettings::boot_authority`], if there is one.
     #[serde(default)]
-    pub boot_authority: Option<AuthorityFiles>,
-}
-
-/// An authority's files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuthorityFiles {
-    /// Its certificate.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
+    pub boot_authority_key: Option<PathBuf>,
 }
 
 /// The files that machines boot from, by sha256.

@@ -19,7 +19,6 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::pem::{Pem, parse_x509_pem};
 
 use super::{AUTHORITY_LIFE, Authority, parameters, self_signed};
-use crate::gateway::settings::AuthorityFiles;
 
 /// How long a server's certificate is valid.
 pub const LIFE: Duration = Duration::from_hours(90 * 24);
@@ -81,11 +80,15 @@ pub fn request(node: &NodeName) -> Result<BootRequest> {
     })
 }
 
-/// When a certificate is to be renewed; none if it is no certificate for the machine that has this block.
+/// When a certificate is to be renewed; none if it is none that this authority signed for the machine that has this
+/// block.
 #[must_use]
-pub fn renewed_at(certificate_pem: &str, block: Block) -> Option<SystemTime> {
+pub fn renewed_at(certificate_pem: &str, authority_pem: &str, block: Block) -> Option<SystemTime> {
+    let (_, authority) = parse_x509_pem(authority_pem.as_bytes()).ok()?;
+    let authority = Pem::parse_x509(&authority).ok()?;
     let (_, pem) = parse_x509_pem(certificate_pem.as_bytes()).ok()?;
     let certificate = Pem::parse_x509(&pem).ok()?;
+    certificate.verify_signature(Some(authority.public_key())).ok()?;
     let names = &certificate.subject_alternative_name().ok()??.value.general_names;
     let is_named = |address: [u8; 16]| names.contains(&GeneralName::IPAddress(&address));
     let ends = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
@@ -109,15 +112,14 @@ impl BootSigner {
         Self::read(&authority.certificate_pem, authority.key_pem.expose())
     }
 
-    /// Signs in the name of the authority in these files.
+    /// Signs in the name of an authority whose key is in a file.
     ///
     /// # Errors
     ///
     /// They cannot be read.
-    pub fn open(files: &AuthorityFiles) -> Result<Self> {
-        let read =
-            |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-        Self::read(&read(&files.certificate)?, &read(&files.key)?)
+    pub fn open(certificate_pem: &str, key: &Path) -> Result<Self> {
+        let key_pem = fs::read_to_string(key).with_context(|| format!("cannot read {}", key.display()))?;
+        Self::read(certificate_pem, &key_pem)
     }
 
     fn read(certificate_pem: &str, key_pem: &str) -> Result<Self> {

@@ -23,17 +23,15 @@ fn the_files_are_those_that_kubeadm_looks_for_and_keys_are_private() {
         ]
     );
     assert!(modes.iter().all(|(name, mode)| (*mode == PRIVATE) == name.ends_with(".key")));
-    assert_eq!(pki.boot_authority(), None);
+    assert_eq!(pki.boot_key_file(), None);
 }
 
 #[test]
 fn firmwares_authority_is_there_if_it_is_wanted() {
     let pki = Pki::generate(SystemTime::now(), true).unwrap();
-    let files = pki.boot_authority().unwrap();
-    for (path, mode) in [(&files.certificate, PUBLIC), (&files.key, PRIVATE)] {
-        let name = path.strip_prefix(FOLDER).unwrap().to_str().unwrap();
-        assert_eq!(pki.files().iter().find(|file| file.path == name).unwrap().mode, mode);
-    }
+    let key = pki.boot_key_file().unwrap();
+    let name = key.strip_prefix(FOLDER).unwrap().to_str().unwrap();
+    assert_eq!(pki.files().iter().find(|file| file.path == name).unwrap().mode, PRIVATE);
     let authority = pki.boot.as_ref().unwrap();
     let (_, pem) = parse_x509_pem(authority.certificate_pem.as_bytes()).unwrap();
     assert_eq!(pem.contents, authority.certificate_der);

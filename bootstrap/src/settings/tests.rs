@@ -96,8 +96,8 @@ fn machines_are_told_of_what_the_site_has() {
     assert_eq!(services.dns(), address("2001:db8::53"));
     assert_eq!(services.ntp(), address("2001:db8::123"));
     assert_eq!(services.search()[0].to_string(), "mesh.example");
-    assert!(!settings.netboot.https);
-    assert!(from_toml("[netboot]\nhttps = true\n").unwrap().netboot.https);
+    assert!(!settings.https);
+    assert!(from_toml("[netboot]\nhttps = true\n").unwrap().https);
     let wrong =
         from_toml("[netboot]\nsearch = [\"a b\"]\nntp = [\"192.0.2.1\"]\nhttps = \"yes\"\n").unwrap_err();
     assert_eq!(wrong.0.len(), 3, "{wrong}");

@@ -66,6 +66,7 @@ fn settings(content: &Content, folder: &Path) -> Result<GatewaySettings> {
         sources: Vec::new(),
         ledger: folder.join("ledger.redb"),
         netboot: NetbootSettings::default(),
+        boot_authority: None,
         seed: None,
         forced_links: [].into(),
     })

@@ -14,7 +14,9 @@ fn keeper(folder: &Path, authority: &pki::Authority) -> (Keeper, watch::Receiver
     let (shown, seen) = watch::channel(None);
     let block = AddressPlan::default().block(BlockNumber(4)).unwrap();
     let node = "node4".parse().unwrap();
-    (Keeper { file: folder.join(FILE), node, block, signer: Signer::Own(signer), shown }, seen)
+    let (file, signer) = (folder.join(FILE), Signer::Own(signer));
+    let authority = authority.certificate_pem.clone();
+    (Keeper { file, node, block, authority, signer, shown }, seen)
 }
 
 fn authority() -> pki::Authority {
@@ -52,7 +54,13 @@ async fn what_cannot_be_used_is_made_anew() {
     let (mut keeper_of_5, _seen) = keeper(folder.path(), &authority);
     keeper_of_5.block = AddressPlan::default().block(BlockNumber(5)).unwrap();
     keeper_of_5.look().await.unwrap();
-    assert_ne!(fs::read(&path).unwrap(), kept);
+    let kept_of_5 = fs::read(&path).unwrap();
+    assert_ne!(kept_of_5, kept);
+    // The site was deployed anew, and firmware trusts another authority.
+    let (mut anew, _seen) = keeper(folder.path(), &self::authority());
+    anew.block = keeper_of_5.block;
+    anew.look().await.unwrap();
+    assert_ne!(fs::read(&path).unwrap(), kept_of_5);
 }
 
 #[tokio::test]
@@ -75,6 +83,6 @@ async fn one_that_is_to_be_renewed_is_shown_until_it_is() {
     keeper.look().await.unwrap();
     let renewed = Kept::read(&keeper.file).unwrap().unwrap();
     assert_ne!(renewed.certificate_pem, kept.certificate_pem);
-    let due = boot::renewed_at(&renewed.certificate_pem, keeper.block).unwrap();
+    let due = boot::renewed_at(&renewed.certificate_pem, &keeper.authority, keeper.block).unwrap();
     assert!(due > SystemTime::now());
 }

@@ -1,3 +1,4 @@
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
@@ -12,6 +13,7 @@ use super::super::certify::BOOT_SIGNER;
 use super::super::decide::SIGNER;
 use super::super::{GROUP, MACHINE_LABEL, NODE_LABEL};
 use super::*;
+use crate::pki::Authority;
 use crate::pki::boot::{self, BootSigner};
 
 mod fake;
@@ -75,9 +77,12 @@ fn approve(api: &FakeApi) -> JoinHandle<Error> {
     tokio::spawn(async move { cluster.approve(Some(&certifier())).await })
 }
 
+/// What firmware trusts.
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| boot::authority(SystemTime::now()).unwrap());
+
 /// Who certifies boot servers, where the ledger has node4 alone.
 fn certifier() -> Certifier {
-    let signer = BootSigner::new(&boot::authority(SystemTime::now()).unwrap()).unwrap();
+    let signer = BootSigner::new(&AUTHORITY).unwrap();
     Certifier::new(signer, |node| (node.as_str() == "node4").then(block))
 }
 
@@ -232,7 +237,10 @@ async fn boot_servers_of_the_mesh_are_certified_and_nobody_else() {
     };
     for name in ["good", "half"] {
         reach(|| certificate(name).is_some()).await;
-        assert!(boot::renewed_at(&certificate(name).unwrap(), block()).is_some(), "{name}");
+        assert!(
+            boot::renewed_at(&certificate(name).unwrap(), &AUTHORITY.certificate_pem, block()).is_some(),
+            "{name}"
+        );
     }
     assert_eq!(settled(&api, "good").await, pair("Approved", "NodeOfTheMesh"));
     assert_eq!(settled(&api, "unknown").await, pair("Denied", "UnknownNode"));

@@ -46,16 +46,19 @@ fn a_server_is_certified_for_its_own_links_whatever_it_asks_for() {
 
 #[test]
 fn a_certificate_is_renewed_in_time_and_if_it_is_for_another_block() {
-    let (now, _, signer) = signer();
+    let (now, authority, signer) = signer();
     let node = node();
     let request = request(&node).unwrap();
     let pem = signer.sign(&request.request_pem, &node, block(4), now).unwrap();
-    let left = renewed_at(&pem, block(4)).unwrap().duration_since(now).unwrap();
+    let ours = &authority.certificate_pem;
+    let left = renewed_at(&pem, ours, block(4)).unwrap().duration_since(now).unwrap();
     let expected = LIFE - RENEWED_BEFORE;
     assert!(left <= expected && left > expected - Duration::from_secs(2), "{left:?}");
-    assert_eq!(renewed_at(&pem, block(5)), None);
-    assert_eq!(renewed_at(&request.request_pem, block(4)), None);
-    assert_eq!(renewed_at("", block(4)), None);
+    assert_eq!(renewed_at(&pem, ours, block(5)), None);
+    assert_eq!(renewed_at(&request.request_pem, ours, block(4)), None);
+    assert_eq!(renewed_at("", ours, block(4)), None);
+    let others = super::authority(now).unwrap().certificate_pem;
+    assert_eq!(renewed_at(&pem, &others, block(4)), None);
 }
 
 #[test]

@@ -87,9 +87,11 @@ impl LinkStatus {
     }
 }
 
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Stage {
+    /// Its name, as it is shown everywhere.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Dark => "dark",
             Self::Carrier => "carrier",
             Self::Addressed => "addressed",
@@ -99,6 +101,12 @@ impl fmt::Display for Stage {
             Self::Configured => "configured",
             Self::Joining => "joining",
             Self::Ready => "ready",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -46,7 +46,7 @@ struct Port {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PortStage {
     port: String,
-    stage: String,
+    stage: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -179,7 +179,7 @@ impl Port {
 
 impl PortStage {
     fn of(port: &str, stage: Stage) -> Self {
-        Self { port: port.to_owned(), stage: stage.to_string() }
+        Self { port: port.to_owned(), stage: stage.name() }
     }
 }
 

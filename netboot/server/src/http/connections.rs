@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::io::Cursor;
 use std::net::{SocketAddr, SocketAddrV6};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -105,8 +106,9 @@ pub(super) async fn converse<C: Content, S, K>(
         tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
     };
     let mut buffer = BytesMut::with_capacity(MAX_HEAD);
+    let mut clock = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     let goes_on = loop {
-        match direct::next(&mut stream, &mut buffer).await {
+        match direct::next(&mut stream, &mut buffer, clock.as_mut()).await {
             Next::Plain(request, keep) => {
                 let busy = turn.begin();
                 let response = respond(context, &client, &request).await.map(|body| body.during(busy));

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,6 +21,7 @@ use rustix::fs::sendfile;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
 
 use super::body::{Body, Octets};
 use super::connections::{HEAD_TIMEOUT, MAX_HEAD, MAX_HEADERS};
@@ -63,26 +65,38 @@ enum Head {
     Partial,
 }
 
-/// Waits for the next request's head. A plain one is taken out of the buffer.
-pub(super) async fn next<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) -> Next {
-    let reading = async {
-        loop {
-            match parse(buffer) {
-                Head::Plain { request, keep, len } => {
-                    drop(buffer.split_to(len));
-                    return Next::Plain(request, keep);
-                }
-                Head::Other => return Next::Other,
-                Head::Partial if buffer.len() >= MAX_HEAD => return Next::Other,
-                Head::Partial => {}
+/// Waits for the next request's head, at most [`HEAD_TIMEOUT`]. A plain one is taken out of the buffer. The connection has
+/// one clock for all its requests: it is set anew only when it rings too soon.
+pub(super) async fn next<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut BytesMut,
+    mut clock: Pin<&mut Sleep>,
+) -> Next {
+    let deadline = Instant::now() + HEAD_TIMEOUT;
+    loop {
+        match parse(buffer) {
+            Head::Plain { request, keep, len } => {
+                drop(buffer.split_to(len));
+                return Next::Plain(request, keep);
             }
-            match stream.read_buf(buffer).await {
+            Head::Other => return Next::Other,
+            Head::Partial if buffer.len() >= MAX_HEAD => return Next::Other,
+            Head::Partial => {}
+        }
+        tokio::select! {
+            biased;
+            read = stream.read_buf(buffer) => match read {
                 Ok(0) | Err(_) => return Next::End,
                 Ok(_) => {}
+            },
+            () = &mut clock => {
+                if clock.deadline() >= deadline {
+                    return Next::End;
+                }
+                clock.as_mut().reset(deadline);
             }
         }
-    };
-    tokio::time::timeout(HEAD_TIMEOUT, reading).await.unwrap_or(Next::End)
+    }
 }
 
 /// Reads a head: plain is a GET or HEAD of HTTP/1.1 for a file, without a body and without wishes for the connection

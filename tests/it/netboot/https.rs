@@ -1,12 +1,20 @@
 //! HTTPS for firmware, with curl as a client that is as narrow as firmware: TLS 1.2 and no key exchange but RSA's.
 
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
+use bootstrap::pki::boot;
+use serde_json::json;
 
 use super::lab::{Lab, NEAR};
+use super::served::near_mac;
+use crate::cli::binary;
+use crate::cli::explain::{UKI, settings};
 
 /// What firmware offers.
 const FIRMWARE: [&str; 5] = ["--tlsv1.2", "--tls-max", "1.2", "--ciphers", "AES256-GCM-SHA384"];
@@ -54,12 +62,12 @@ fn a_client_as_narrow_as_firmware_loads_its_file_by_https() -> Result<()> {
     ensure!(head.contains("Content-Length: 3000001"), "{head}");
     let written = ["-o", &out, "-w", "%{num_connects} %{http_code}"];
     let said = curl(&lab, &[&FIRMWARE[..], &written].concat(), &url)?;
-    ensure!(said == "1 200" && std::fs::read(&out)? == octets, "{said}");
+    ensure!(said == "1 200" && fs::read(&out)? == octets, "{said}");
     curl(&lab, &[&FIRMWARE[..], &["-r", "1000000-1000009", "-o", &out]].concat(), &url)?;
-    ensure!(std::fs::read(&out)? == octets[1_000_000..1_000_010], "another part");
+    ensure!(fs::read(&out)? == octets[1_000_000..1_000_010], "another part");
     // A client that has better is not held to what firmware has.
     let best = curl(&lab, &["-o", &out, "-w", "%{http_code}"], &url)?;
-    ensure!(best == "200" && std::fs::read(&out)? == octets, "{best:?}");
+    ensure!(best == "200" && fs::read(&out)? == octets, "{best:?}");
     for (what, further, url) in [
         ("an older TLS", &["--tls-max", "1.1"][..], url.as_str()),
         ("an address that is not certified", &[], &format!("https://[{}]/boot/node.efi", super::lab::BOOT)),
@@ -73,6 +81,58 @@ fn a_client_as_narrow_as_firmware_loads_its_file_by_https() -> Result<()> {
     })?;
     // By HTTP the file is there as before: iPXE and initrds are told of it.
     curl(&lab, &["-o", &out], &format!("http://[{NEAR}]/boot/node.efi")).map(drop)
+}
+
+/// The real service of a seed; it ends with this value.
+struct Seed(Child);
+
+impl Seed {
+    fn start(lab: &Lab, settings: &str) -> Result<Self> {
+        let log = File::options().append(true).create(true).open(lab.path("output"))?;
+        let mut command = Command::new(binary());
+        command.args(["--settings", settings, "gateway"]).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        Ok(Self(lab.near.network()?.enter(move || command.spawn())??))
+    }
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        // Fails only when it is already gone.
+        let _gone = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+#[test]
+fn a_seed_certifies_itself_before_there_is_a_cluster_and_once() -> Result<()> {
+    let lab = Lab::start("nbtlsseed")?;
+    let authority = boot::authority(SystemTime::now())?;
+    fs::write(lab.path("ca.crt"), &authority.certificate_pem)?;
+    fs::write(lab.path("ca.key"), authority.key_pem.expose())?;
+    let mut settings = settings(Path::new(&lab.path("")), &[(near_mac(0), "near0".to_owned())]);
+    settings["boot_authority"] = authority.certificate_pem.as_str().into();
+    settings["seed"] = json!({
+        "image_stores": [lab.path("images")], "excluded": [], "boot_authority_key": lab.path("ca.key"),
+    });
+    // The API server's; it is not asked yet.
+    settings["site"]["ca_cert_pem"] = authority.certificate_pem.as_str().into();
+    let octets = lab.content(UKI, 1000)?;
+    let path = lab.path("gateway.json");
+    fs::write(&path, settings.to_string())?;
+    let seed = Seed::start(&lab, &path)?;
+    lab.configure_far()?;
+    let (url, out) = (format!("https://[{NEAR}]/boot/node-x64.efi"), lab.path("loaded"));
+    let load = || curl(&lab, &[&FIRMWARE[..], &["-o", &out]].concat(), &url);
+    lab.wait_for("a boot file", |_| Ok(load().is_ok()))?;
+    ensure!(fs::read(&out)? == octets, "another file");
+    let kept = fs::read(lab.path("boot-server.json"))?;
+    drop(seed);
+    let _again = Seed::start(&lab, &path)?;
+    lab.wait_for("a boot file after a restart", |_| Ok(load().is_ok()))?;
+    ensure!(fs::read(lab.path("boot-server.json"))? == kept, "another certificate");
+    let lease = lab.dhclient("told", &HTTP_BOOT)?;
+    ensure!(lease.url == url, "{lease:?}");
+    Ok(())
 }
 
 #[test]

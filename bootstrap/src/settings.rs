@@ -125,7 +125,7 @@ impl Settings {
                 search: reader.list("netboot.search", parse::domain_name),
                 ntp: reader.list("netboot.ntp", parse::display_error::<Ipv6Addr>),
             },
-            https: reader.required("netboot.https", parse::yes_or_no),
+            https: reader.required("netboot.https", parse::display_error::<bool>),
             image: ImageSettings {
                 suite: reader.required("image.suite", parse::suite),
                 mirror: reader.optional("image.mirror", parse::url),

@@ -5,19 +5,22 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::ready;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use futures::TryStreamExt as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use kube::api::PostParams;
-use kube::runtime::wait::await_condition;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use mesh::{Block, NodeName};
 
 use super::Cluster;
-use super::approve::condition;
+use super::approve::{WATCH, condition};
 use super::decide::{Request, shown};
 use crate::pki::boot::BootSigner;
 
@@ -139,8 +142,10 @@ impl Cluster {
         };
         let created = self.requests().create(&PostParams::default(), &object).await;
         let name = created.context("cannot ask for a boot server's certificate")?.name_any();
-        let decided = await_condition(self.requests(), &name, is_decided);
-        let Ok(decided) = tokio::time::timeout(SIGN_LIMIT, decided).await else {
+        let config = watcher::Config::default().timeout(WATCH).fields(&format!("metadata.name={name}"));
+        let changes = watcher(self.requests(), config).applied_objects();
+        let mut decided = pin!(changes.try_filter(|object| ready(is_settled(object))));
+        let Ok(decided) = tokio::time::timeout(SIGN_LIMIT, decided.try_next()).await else {
             let limit = SIGN_LIMIT.as_secs();
             bail!("no seed's gateway signed the request {name} within {limit} s");
         };
@@ -193,11 +198,6 @@ impl Cluster {
 
 fn is_approved(object: &CertificateSigningRequest) -> bool {
     has(object, &["Approved"])
-}
-
-/// Whether nothing more will come.
-fn is_decided(object: Option<&CertificateSigningRequest>) -> bool {
-    object.is_none_or(is_settled)
 }
 
 /// Whether it is signed, or never will be.

@@ -136,6 +136,11 @@ impl StatusBoard {
         self.update(link, |status| say(status, reason));
     }
 
+    /// The same, of a boot that has come just this far.
+    pub(crate) fn explain_in(&self, stage: Stage, link: LinkId, reason: String) {
+        self.update(link, |status| status.stage == stage && say(status, Some(reason)));
+    }
+
     /// The link was judged. As long as it is not served, the fault is the reason, whatever else there would be to say.
     pub(crate) fn judge(&self, link: LinkId, judgement: &Judgement) {
         let Judgement { faults, forced, neighbour, .. } = judgement;

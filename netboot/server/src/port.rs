@@ -148,18 +148,17 @@ impl<C: Content, J: Journal> Port<C, J> {
         let dhcp6 = Datagrams::dhcp6(device)?;
         let tftp = Datagrams::tftp(device)?;
         let http = socket::web(device, socket::HTTP)?;
-        let https = context
-            .https
-            .cover()
-            .map(|cover| Ok::<_, io::Error>((socket::web(device, socket::HTTPS)?, cover)));
+        let acceptor = context.https.acceptor();
+        let https =
+            acceptor.map(|acceptor| socket::web(device, socket::HTTPS).map(|https| (https, acceptor)));
         let https = https.transpose()?;
         let advertiser = Advertiser::new(advertised, OsRng.unwrap_err());
         let server = Server::new(server, catalogue(&context), known);
         let context = Arc::new(context);
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&context), http, None));
-        if let Some((listener, cover)) = https {
-            tasks.spawn(http::serve(Arc::clone(&context), listener, Some(cover)));
+        if let Some((https, acceptor)) = https {
+            tasks.spawn(http::serve(Arc::clone(&context), https, Some(acceptor)));
         }
         let transfers = Transfers::new(Arc::clone(&context), mtu);
         Ok(Self {

@@ -43,14 +43,14 @@ pub enum Https {
     On(watch::Receiver<Option<ServerCertificate>>),
 }
 
-/// Shows the certificate of one port's HTTPS.
+/// Makes TLS connections of those of one port.
 #[derive(Debug)]
-pub(crate) struct Covered {
+pub(crate) struct PortAcceptor {
     certificate: watch::Receiver<Option<ServerCertificate>>,
     handshakes: Mutex<Bucket>,
 }
 
-/// Why a connection is not covered.
+/// Why a connection is none of TLS.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error("there is no certificate yet")]
@@ -97,11 +97,11 @@ impl Https {
         }
     }
 
-    /// What covers the connections of one port, if they are to be.
-    pub(crate) fn cover(&self) -> Option<Covered> {
+    /// What accepts HTTPS on one port, if it is to be served there.
+    pub(crate) fn acceptor(&self) -> Option<PortAcceptor> {
         match self {
             Self::Off => None,
-            Self::On(certificate) => Some(Covered {
+            Self::On(certificate) => Some(PortAcceptor {
                 certificate: certificate.clone(),
                 handshakes: Mutex::new(Bucket::new(HANDSHAKES.0, HANDSHAKES.1)),
             }),
@@ -109,10 +109,10 @@ impl Https {
     }
 }
 
-// === impl Covered ===
+// === impl PortAcceptor ===
 
-impl Covered {
-    /// Agrees with a client on a key.
+impl PortAcceptor {
+    /// Does the handshake, for which a client has as long as for a request's head.
     pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, TlsError> {
         let certificate = self.certificate.borrow().clone().ok_or(TlsError::NoCertificate)?;
         if !self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// The one that everybody else is compared with.
 pub(crate) const OURS: &str = "meshboot";
-/// Who is shown, and is no rival that a target names: few people serve machines by it.
+/// Who is shown, and is none of the rivals that the targets name.
 const BESIDE: &str = "atftpd";
 
 /// Which of two figures is better.

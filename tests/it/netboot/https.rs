@@ -57,6 +57,12 @@ fn a_client_as_narrow_as_firmware_loads_its_file_by_https() -> Result<()> {
     lab.configure_far()?;
     let url = format!("https://[{NEAR}]/boot/node.efi");
     let out = lab.path("loaded");
+    // Firmware that does not trust the site says no more than that, so the operator is told.
+    let strangers = ["--cacert", "/etc/ssl/certs/ca-certificates.crt"];
+    ensure!(curl(&lab, &strangers, &url).is_err(), "an unknown authority is good enough");
+    lab.wait_for("the reason", |lab| {
+        Ok(lab.status()?.reason.is_some_and(|reason| reason.contains("broke off HTTPS")))
+    })?;
     // Once for its size, then for the file, on one connection.
     let head = curl(&lab, &[&FIRMWARE[..], &["--head"]].concat(), &url)?;
     ensure!(head.contains("Content-Length: 3000001"), "{head}");
@@ -71,14 +77,10 @@ fn a_client_as_narrow_as_firmware_loads_its_file_by_https() -> Result<()> {
     for (what, further, url) in [
         ("an older TLS", &["--tls-max", "1.1"][..], url.as_str()),
         ("an address that is not certified", &[], &format!("https://[{}]/boot/node.efi", super::lab::BOOT)),
-        ("an unknown authority", &["--cacert", "/etc/ssl/certs/ca-certificates.crt"], &url),
+        ("an unknown authority", &strangers, &url),
     ] {
         ensure!(curl(&lab, further, url).is_err(), "{what} is good enough");
     }
-    // Firmware that does not trust the site says no more than that, so the operator is told.
-    lab.wait_for("the reason", |lab| {
-        Ok(lab.status()?.reason.is_some_and(|reason| reason.contains("broke off HTTPS")))
-    })?;
     // By HTTP the file is there as before: iPXE and initrds are told of it.
     curl(&lab, &["-o", &out], &format!("http://[{NEAR}]/boot/node.efi")).map(drop)
 }

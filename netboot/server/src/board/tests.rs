@@ -50,6 +50,18 @@ fn a_boot_goes_forward_until_it_begins_again() {
 }
 
 #[test]
+fn what_went_wrong_at_a_stage_is_not_said_of_another() {
+    let board = board();
+    let reason = || board.watch().borrow()[0].reason.clone();
+    board.set_stage(link(0), Stage::Ready, None);
+    board.explain_in(Stage::Addressed, link(0), "late".to_owned());
+    assert_eq!(reason(), None);
+    board.restart(link(0), Stage::Addressed);
+    board.explain_in(Stage::Addressed, link(0), "now".to_owned());
+    assert_eq!(reason().as_deref(), Some("now"));
+}
+
+#[test]
 fn watchers_hear_of_changes_only() {
     let board = board();
     let mut watcher = board.watch();

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh::Stage;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -28,7 +29,7 @@ use super::offer::Client;
 use super::respond;
 use crate::content::Content;
 use crate::port::LinkContext;
-use crate::tls::{Covered, TlsError};
+use crate::tls::{PortAcceptor, TlsError};
 
 /// Connections of one port at a time; others wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 256;
@@ -46,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 struct House<C> {
     context: Arc<LinkContext<C>>,
-    cover: Option<Arc<Covered>>,
+    acceptor: Option<Arc<PortAcceptor>>,
     tasks: JoinSet<()>,
     seats: BTreeMap<Id, Seat>,
 }
@@ -67,14 +68,14 @@ pub(super) struct Turn {
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Turn>);
 
-/// Serves the clients of one port for ever, by HTTP or, behind a cover, by HTTPS.
+/// Serves the clients of one port for ever, by HTTP, or with an acceptor by HTTPS.
 pub(crate) async fn serve<C: Content>(
     context: Arc<LinkContext<C>>,
     listener: TcpListener,
-    cover: Option<Covered>,
+    acceptor: Option<PortAcceptor>,
 ) {
-    let cover = cover.map(Arc::new);
-    let mut house = House { context, cover, tasks: JoinSet::new(), seats: BTreeMap::new() };
+    let acceptor = acceptor.map(Arc::new);
+    let mut house = House { context, acceptor, tasks: JoinSet::new(), seats: BTreeMap::new() };
     loop {
         house.make_room().await;
         match listener.accept().await {
@@ -125,7 +126,7 @@ pub(super) async fn converse<C: Content, S, K>(
         }
     };
     if !goes_on {
-        // Who hears no end of a covered connection cannot tell it from one that was cut `[RFC 5246 § 7.2.1]`.
+        // Who hears no end of a TLS connection cannot tell it from one that was cut `[RFC 5246 § 7.2.1]`.
         let _gone = tokio::time::timeout(GRACE, stream.shutdown()).await;
         return;
     }
@@ -153,9 +154,13 @@ fn refuse<C>(context: &LinkContext<C>, peer: SocketAddrV6, error: &TlsError) {
     let LinkContext { link, device, board, .. } = context;
     board.metrics().count_refusal(&device.name, error.name());
     if let TlsError::Handshake(error) = error {
-        board.explain(*link, Some(format!("the far end broke off HTTPS: {}", error.message())));
+        board.explain_in(
+            Stage::Addressed,
+            *link,
+            format!("the far end broke off HTTPS: {}", error.message()),
+        );
     }
-    tracing::info!(%link, port = device.name, %peer, %error, "no HTTPS");
+    tracing::debug!(%link, port = device.name, %peer, %error, "no HTTPS");
 }
 
 // === impl House ===
@@ -163,11 +168,11 @@ fn refuse<C>(context: &LinkContext<C>, peer: SocketAddrV6, error: &TlsError) {
 impl<C: Content> House<C> {
     fn seat(&mut self, stream: TcpStream, peer: SocketAddrV6) {
         let turn = Arc::new(Turn::new());
-        let (context, own, cover) = (Arc::clone(&self.context), Arc::clone(&turn), self.cover.clone());
+        let (context, own, acceptor) = (Arc::clone(&self.context), Arc::clone(&turn), self.acceptor.clone());
         let handle = self.tasks.spawn(async move {
-            match cover {
+            match acceptor {
                 None => converse::<_, _, Kernel>(&context, stream, peer, &own).await,
-                Some(cover) => match cover.accept(stream).await {
+                Some(acceptor) => match acceptor.accept(stream).await {
                     Ok(stream) => converse::<_, _, Copied>(&context, stream, peer, &own).await,
                     Err(error) => refuse(&context, peer, &error),
                 },

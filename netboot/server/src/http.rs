@@ -10,14 +10,15 @@ mod direct;
 mod offer;
 mod query;
 mod range;
+mod tally;
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER,
+    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use mesh::Stage;
@@ -39,8 +40,9 @@ const IGNITION_TIMEOUT: Duration = Duration::from_secs(8);
 /// After this many seconds a machine that was told to wait may ask again.
 const RETRY_SECONDS: &str = "2";
 
-const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
 /// Answers a request; what the body of the request has is of no interest.
 async fn respond<C: Content, B>(
@@ -66,26 +68,27 @@ async fn respond<C: Content, B>(
         return ignition(context, peer, request).await;
     }
     match client.offered(path, &*context.content) {
-        Some(offered) => send_file(context, request, &offered).await,
+        Some(offered) => send_file(context, client, request, &offered).await,
         None => plain(StatusCode::NOT_FOUND, "nothing of that name is served here"),
     }
 }
 
 /// A file, or what the client still wants of it.
 async fn send_file<C: Content, B>(
-    context: &Arc<LinkContext<C>>,
+    context: &LinkContext<C>,
+    client: &Client,
     request: &Request<B>,
     offered: &Offered,
 ) -> Response<Body> {
     let Offered { file, tag, media_type, stage, .. } = offered;
-    let header = |name: HeaderName| text(request.headers(), &name);
+    let header = |name: HeaderName| request.headers().get(name)?.to_str().ok();
     if header(IF_MATCH).is_some_and(|tags| !range::names(tags, tag)) {
         return plain(StatusCode::PRECONDITION_FAILED, "the file is another now");
     }
     if header(IF_NONE_MATCH).is_some_and(|tags| range::names(tags, tag)) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        put(&mut response, ETAG, tag);
+        put(&mut response, ETAG, tag.clone());
         return response;
     }
     // A range of another file than the client began with is of no use to it.
@@ -95,7 +98,7 @@ async fn send_file<C: Content, B>(
         Wanted::Part { from, to } => (StatusCode::PARTIAL_CONTENT, from, to),
         Wanted::Impossible => {
             let mut response = plain(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such part");
-            put(&mut response, CONTENT_RANGE, &format!("bytes */{}", file.size));
+            put(&mut response, CONTENT_RANGE, format!("bytes */{}", file.size));
             return response;
         }
     };
@@ -107,7 +110,7 @@ async fn send_file<C: Content, B>(
     let octets = match offered.open().await {
         Ok(octets) => octets,
         Err(error) => {
-            let LinkContext { link, device, .. } = &**context;
+            let LinkContext { link, device, .. } = context;
             tracing::error!(%link, port = device.name, file = %file.name, %error, "a file cannot be served");
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read here");
         }
@@ -115,19 +118,18 @@ async fn send_file<C: Content, B>(
     let body = match turn {
         None => Body::empty(),
         Some(turn) => {
-            context.board.advance(context.link, *stage);
-            let context = Arc::clone(context);
-            Body::file(octets, from, to, turn, move |sent| context.board.count(context.link, sent))
+            client.tally.begin(*stage);
+            Body::file(octets, from, to, turn, Arc::clone(&client.tally))
         }
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    put(&mut response, CONTENT_TYPE, media_type);
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(to - from));
-    put(&mut response, ACCEPT_RANGES, "bytes");
-    put(&mut response, ETAG, tag);
+    put(&mut response, CONTENT_TYPE, media_type.clone());
+    put(&mut response, CONTENT_LENGTH, to - from);
+    put(&mut response, ACCEPT_RANGES, BYTES);
+    put(&mut response, ETAG, tag.clone());
     if status == StatusCode::PARTIAL_CONTENT {
-        put(&mut response, CONTENT_RANGE, &format!("bytes {from}-{}/{}", to - 1, file.size));
+        put(&mut response, CONTENT_RANGE, format!("bytes {from}-{}/{}", to - 1, file.size));
     }
     response
 }
@@ -232,12 +234,8 @@ fn plain(status: StatusCode, text: &str) -> Response<Body> {
     response
 }
 
-fn put(response: &mut Response<Body>, name: HeaderName, value: &str) {
-    if let Ok(value) = value.parse() {
+fn put(response: &mut Response<Body>, name: HeaderName, value: impl TryInto<HeaderValue>) {
+    if let Ok(value) = value.try_into() {
         response.headers_mut().insert(name, value);
     }
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }

@@ -11,6 +11,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connections::Busy;
+use super::tally::Tally;
 use crate::file::{CHUNK, read_at};
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
@@ -28,7 +29,7 @@ pub(super) type Held = (Option<Busy>, Option<OwnedSemaphorePermit>);
 /// Octets in memory, or a part of a file.
 pub(super) enum Octets {
     Whole(Option<Bytes>),
-    File { file: Arc<File>, from: u64, to: u64, reading: Option<Reading>, count: Box<dyn Fn(u64) + Send> },
+    File { file: Arc<File>, from: u64, to: u64, reading: Option<Reading>, tally: Arc<Tally> },
 }
 
 // === impl Body ===
@@ -42,15 +43,15 @@ impl Body {
         Self { octets: Octets::Whole(Some(octets)), held: Held::default() }
     }
 
-    /// The file's octets from `from` up to `to`; `count` hears how many have gone out.
+    /// The file's octets from `from` up to `to`, which are counted when they have gone out.
     pub(super) fn file(
         file: Arc<File>,
         from: u64,
         to: u64,
         turn: OwnedSemaphorePermit,
-        count: impl Fn(u64) + Send + 'static,
+        tally: Arc<Tally>,
     ) -> Self {
-        let octets = Octets::File { file, from, to, reading: None, count: Box::new(count) };
+        let octets = Octets::File { file, from, to, reading: None, tally };
         Self { octets, held: (None, Some(turn)) }
     }
 
@@ -78,7 +79,7 @@ impl HttpBody for Body {
         match &mut self.get_mut().octets {
             Octets::Whole(octets) => Poll::Ready(octets.take().map(|octets| Ok(Frame::data(octets)))),
             Octets::File { from, to, .. } if from == to => Poll::Ready(None),
-            Octets::File { file, from, to, reading, count } => {
+            Octets::File { file, from, to, reading, tally } => {
                 let next = reading.get_or_insert_with(|| {
                     let len = (*to - *from).min(CHUNK as u64);
                     Box::pin(read_at(Arc::clone(file), *from, len))
@@ -88,7 +89,10 @@ impl HttpBody for Body {
                 let octets = octets?;
                 let len = octets.len() as u64;
                 *from += len;
-                count(len);
+                tally.count(len);
+                if from == to {
+                    tally.tell();
+                }
                 Poll::Ready(Some(Ok(Frame::data(octets))))
             }
         }

@@ -27,6 +27,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use super::direct::{self, Copied, Kernel, Next, Sender};
 use super::offer::Client;
 use super::respond;
+use super::tally::Tally;
 use crate::content::Content;
 use crate::port::LinkContext;
 use crate::tls::{PortAcceptor, TlsError};
@@ -101,8 +102,8 @@ pub(super) async fn converse<C: Content, S, K>(
     S: AsyncRead + AsyncWrite + Unpin,
     K: Sender<S>,
 {
-    let LinkContext { link, device, .. } = &**context;
-    let client = Arc::new(Client::new(peer));
+    let LinkContext { link, device, board, .. } = &**context;
+    let client = Arc::new(Client::new(peer, Tally::new(board.clone(), *link)));
     let ended_badly = |error: &dyn Display| {
         tracing::debug!(%link, port = device.name, %peer, %error, "an HTTP connection ended badly");
     };

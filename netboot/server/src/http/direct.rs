@@ -155,19 +155,20 @@ pub(super) async fn answer<S, K: Sender<S>>(
     match octets {
         _ if method == Method::HEAD => K::send(stream, &head, false).await,
         Octets::Whole(octets) => K::send(stream, &[head, octets.unwrap_or_default()].concat(), false).await,
-        Octets::File { file, from, to, count, .. } if to - from <= SMALL => {
+        Octets::File { file, from, to, tally, .. } if to - from <= SMALL => {
             let octets = read_at(file, from, to - from).await?;
             K::send(stream, &[head, octets].concat(), false).await?;
-            count(to - from);
+            tally.count(to - from);
             Ok(())
         }
-        Octets::File { file, mut from, to, count, .. } => {
+        Octets::File { file, mut from, to, tally, .. } => {
             K::send(stream, &head, true).await?;
             while from < to {
                 let before = from;
                 K::send_piece(stream, &file, &mut from, to).await?;
-                count(from - before);
+                tally.count(from - before);
             }
+            tally.tell();
             Ok(())
         }
     }

@@ -5,20 +5,23 @@ use std::io;
 use std::net::SocketAddrV6;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hyper::header::HeaderValue;
 use mesh::Stage;
 use tokio::sync::OnceCell;
 
+use super::tally::Tally;
 use crate::content::{Content, ContentFile};
 use crate::file;
 use crate::transfer::boot_file;
 
-const EFI: &str = "application/efi";
-const OCTETS: &str = "application/octet-stream";
+const EFI: HeaderValue = HeaderValue::from_static("application/efi");
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) peer: SocketAddrV6,
+    pub(super) tally: Arc<Tally>,
     /// What it was offered last, by its path.
     last: Mutex<Option<(String, Arc<Offered>)>>,
 }
@@ -28,8 +31,8 @@ pub(super) struct Client {
 pub(super) struct Offered {
     pub(super) file: ContentFile,
     /// Its digest, as an ETag.
-    pub(super) tag: String,
-    pub(super) media_type: &'static str,
+    pub(super) tag: HeaderValue,
+    pub(super) media_type: HeaderValue,
     /// How far a boot is that fetches it.
     pub(super) stage: Stage,
     opened: OnceCell<Arc<File>>,
@@ -38,8 +41,8 @@ pub(super) struct Offered {
 // === impl Client ===
 
 impl Client {
-    pub(super) fn new(peer: SocketAddrV6) -> Self {
-        Self { peer, last: Mutex::default() }
+    pub(super) fn new(peer: SocketAddrV6, tally: Tally) -> Self {
+        Self { peer, tally: Arc::new(tally), last: Mutex::default() }
     }
 
     /// The file at a path.
@@ -53,7 +56,7 @@ impl Client {
             ("artefacts", digest) => (content.artefact(digest.parse().ok()?)?, OCTETS, Stage::Root),
             _ => return None,
         };
-        let offered = Arc::new(Offered::new(file, media_type, stage));
+        let offered = Arc::new(Offered::new(file, media_type, stage)?);
         *last = Some((path.to_owned(), Arc::clone(&offered)));
         Some(offered)
     }
@@ -62,8 +65,10 @@ impl Client {
 // === impl Offered ===
 
 impl Offered {
-    fn new(file: ContentFile, media_type: &'static str, stage: Stage) -> Self {
-        Self { tag: format!("\"{}\"", file.sha256), file, media_type, stage, opened: OnceCell::new() }
+    /// None is offered whose digest is no ETag, which none is.
+    fn new(file: ContentFile, media_type: HeaderValue, stage: Stage) -> Option<Self> {
+        let tag = format!("\"{}\"", file.sha256).try_into().ok()?;
+        Some(Self { file, tag, media_type, stage, opened: OnceCell::new() })
     }
 
     /// The file, opened once.
@@ -78,9 +83,11 @@ mod tests {
     use std::net::Ipv6Addr;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use mesh::{LinkId, Mac, MachineId};
     use netboot_proto::Arch;
 
     use super::*;
+    use crate::board::StatusBoard;
     use crate::content::{IgnitionRefusal, IgnitionRequest, Sha256};
 
     /// Has every artefact, and counts how often it is asked for one.
@@ -105,7 +112,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_client_asks_for_again_is_looked_up_and_opened_once() {
-        let client = Client::new(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 0, 0));
+        let link = LinkId { near: MachineId::from_mac(Mac([2, 0, 0, 0, 0, 1])), port: 0.try_into().unwrap() };
+        let tally = Tally::new(StatusBoard::new(), link);
+        let client = Client::new(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 0, 0), tally);
         let content = Asked::default();
         let path = |digits: &str| format!("/artefacts/{}", digits.repeat(32));
         let first = client.offered(&path("ab"), &content).unwrap();

@@ -3,6 +3,8 @@
 //! The ready-made file services tag a file by its date and size; a boot file is known by its digest, on every
 //! machine that serves it, and a client may go on at another one.
 
+use hyper::header::HeaderValue;
+
 /// What a client wants of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -30,8 +32,8 @@ pub(super) fn wanted(header: Option<&str>, size: u64) -> Wanted {
 }
 
 /// Whether a list of tags names this one. A weak tag is as good: the digest is strong.
-pub(super) fn names(tags: &str, tag: &str) -> bool {
-    tags.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+pub(super) fn names(tags: &str, tag: &HeaderValue) -> bool {
+    tags.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == *tag)
 }
 
 fn single(header: &str) -> Option<(Option<u64>, Option<u64>)> {

@@ -31,12 +31,14 @@ fn ranges_are_read_as_the_rfc_has_them() {
 #[test]
 fn tags_are_compared_by_digest() {
     for yes in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
-        assert!(names(yes, "\"a\""), "{yes}");
+        assert!(names(yes, &TAG), "{yes}");
     }
     for no in ["", "a", "\"b\"", "\"aa\""] {
-        assert!(!names(no, "\"a\""), "{no}");
+        assert!(!names(no, &TAG), "{no}");
     }
 }
+
+const TAG: HeaderValue = HeaderValue::from_static("\"a\"");
 
 proptest! {
     #[test]
@@ -49,6 +51,6 @@ proptest! {
     #[test]
     fn headers_never_panic(header in "\\PC*", size: u64) {
         let _ = wanted(Some(&header), size);
-        let _ = names(&header, "\"a\"");
+        let _ = names(&header, &TAG);
     }
 }

@@ -10,6 +10,7 @@ mod content;
 mod dhcp;
 mod durable;
 mod http;
+mod least;
 mod machine;
 mod meshboot;
 mod report;
@@ -45,13 +46,17 @@ struct Arguments {
     /// Be the DHCPv6 server that many clients share, with its journal here.
     #[arg(long, hide = true, value_name = "FILE")]
     serve_durable: Option<PathBuf>,
+    /// Be a TFTP server that does no more than it must, for this file.
+    #[arg(long, hide = true, value_name = "FILE")]
+    serve_least: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match &arguments.serve_durable {
-        Some(journal) => durable::serve(journal),
-        None => compare(&arguments),
+    let done = match (&arguments.serve_durable, &arguments.serve_least) {
+        (Some(journal), _) => durable::serve(journal),
+        (None, Some(file)) => least::serve(file),
+        (None, None) => compare(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

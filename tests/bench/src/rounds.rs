@@ -11,7 +11,7 @@ use crate::cable::{Cable, prefix};
 use crate::content::{BOOT_NAME, Content, File};
 use crate::dhcp::{self, Ladder};
 use crate::http::{self, Fetched, as_f64};
-use crate::report::{Better, OURS, Report, Target};
+use crate::report::{Better, LEAST, OURS, Report, Target};
 use crate::server::Server;
 use crate::tftp::{self, Wanted};
 use crate::{carrier, meshboot, rivals, say};
@@ -67,6 +67,7 @@ pub(crate) struct Bench {
     shared: Server,
     dhcp: Vec<Server>,
     tftp: Vec<Server>,
+    least: Server,
     http: Vec<Server>,
     ladders: Vec<Ladder>,
     report: Report,
@@ -107,9 +108,14 @@ impl Bench {
     ) -> Result<Self> {
         let content = Content::make(folder, size.boot_mib, size.root_mib)?;
         let product = meshboot::start(&programs.meshboot, &content, folder)?;
-        let journal = folder.join("journal").to_string_lossy().into_owned();
-        let line = [programs.myself.to_string_lossy().into_owned(), "--serve-durable".to_owned(), journal];
-        let shared = Server::start(SHARED, Cable::plug("shared")?, folder, &line)?;
+        let own = |name, cable: &str, verb: &str, file: &Path| {
+            let text = |path: &Path| path.to_string_lossy().into_owned();
+            let line = [text(&programs.myself), verb.to_owned(), text(file)];
+            Server::start(name, Cable::plug(cable)?, folder, &line)
+        };
+        let shared = own(SHARED, "shared", "--serve-durable", &folder.join("journal"))?;
+        let mut least = own(LEAST, "least", "--serve-least", &content.boot.path)?;
+        least.wait_for_port(69)?;
         let threads = std::thread::available_parallelism()?.get();
         let dhcp = vec![
             rivals::kea("kea", folder, None)?,
@@ -126,7 +132,7 @@ impl Bench {
         let ladders = (0..dhcp.len() + 2).map(|_| Ladder::new(size.dhcp_seconds)).collect();
         let near = prefix()?.near();
         let mut bench =
-            Self { size, only, content, near, product, shared, dhcp, tftp, http, ladders, report };
+            Self { size, only, content, near, product, shared, dhcp, tftp, least, http, ladders, report };
         bench.prove()?;
         Ok(bench)
     }
@@ -178,7 +184,8 @@ impl Bench {
         let Content { boot, root, .. } = &self.content;
         let proof = Arc::new(std::fs::read(&boot.path)?);
         let mut notes = Vec::new();
-        for server in std::iter::once(&self.product).chain(&self.tftp).chain(&self.http) {
+        for server in std::iter::once(&self.product).chain(&self.tftp).chain(&self.http).chain([&self.least])
+        {
             server.cable.address_far(true)?;
         }
         for server in std::iter::once(&self.product).chain(&self.tftp).filter(|_| self.wants("tftp")) {
@@ -250,7 +257,8 @@ impl Bench {
             _ => format!("TFTP, window {window}, {clients} clients"),
         };
         let wanted = self.wanted(window, None);
-        for server in std::iter::once(&self.product).chain(&self.tftp) {
+        let least = (window == 1 && clients == 1).then_some(&self.least);
+        for server in std::iter::once(&self.product).chain(&self.tftp).chain(least) {
             let cpu = server.cpu()?;
             let network = server.cable.far.network()?;
             let (seconds, fetched) = tftp::fetch_all(&network, &wanted, clients)

@@ -18,6 +18,10 @@ pub(crate) const NEAR_PORT: &str = "near0";
 /// The far port's.
 pub(crate) const FAR_PORT: &str = "far0";
 
+/// What Debian's kernel, and so every node, uses. BBR, which a host may use, takes a cable without delay for a slow one, or
+/// not, by chance.
+pub(crate) const CONGESTION_CONTROL: &str = "cubic";
+
 /// The block of the machine at the near end.
 const BLOCK: &str = "2001:db8::/119";
 /// Where rivals find room for many clients; they are told this prefix, and no other.
@@ -46,9 +50,18 @@ impl Cable {
         let cable = Self { near, far };
         // Nobody else can have their addresses, and nobody shall wait until that is proved.
         for (machine, port) in [(&cable.near, NEAR_PORT), (&cable.far, FAR_PORT)] {
-            for (name, value) in [("accept_dad", "0"), ("keep_addr_on_down", "1")] {
-                let setting = format!("/proc/sys/net/ipv6/conf/{port}/{name}");
-                machine.network()?.enter(move || fs::write(setting, value))??;
+            for (name, value) in [
+                (format!("ipv6/conf/{port}/accept_dad"), "0"),
+                (format!("ipv6/conf/{port}/keep_addr_on_down"), "1"),
+                ("ipv4/tcp_congestion_control".to_owned(), CONGESTION_CONTROL),
+            ] {
+                let setting = format!("/proc/sys/net/{name}");
+                machine.network()?.enter(move || fs::write(setting, value))?.with_context(|| {
+                    format!(
+                        "cannot set {name} to {value} in a namespace; for TCP's, say on this computer `sysctl \
+                         net.ipv4.tcp_allowed_congestion_control='reno {CONGESTION_CONTROL}'`"
+                    )
+                })?;
             }
             machine.run("ip", &["link", "set", port, "up"])?;
         }

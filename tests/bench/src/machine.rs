@@ -35,6 +35,7 @@ pub(crate) fn describe(folder: &Path, versions: &[(&'static str, String)], awake
         "cores": std::thread::available_parallelism()?.get(),
         "virtual": virtualised,
         "kept_awake": awake,
+        "tcp": crate::cable::CONGESTION_CONTROL,
         "kernel": read("/proc/sys/kernel/osrelease"),
         "load_before": read("/proc/loadavg"),
         "file_system": disk.trim(),

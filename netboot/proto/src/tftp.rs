@@ -228,6 +228,16 @@ impl Transfer {
         self.outputs.pop_front()
     }
 
+    /// What will be sent next if the client acknowledges all that was sent: it can be made ready meanwhile.
+    #[must_use]
+    pub fn expected(&self) -> Option<Burst> {
+        match self.state {
+            State::Sending { sent, .. } if sent < self.blocks => Some(self.burst(sent)),
+            State::Offered { .. } => Some(self.burst(0)),
+            State::Sending { .. } | State::Finished { .. } => None,
+        }
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -277,19 +287,26 @@ impl Transfer {
     }
 
     fn send_window(&mut self, acked: u64, retransmits: u32, now: Instant) {
+        let burst = self.burst(acked);
+        let sent = acked + u64::from(burst.blocks);
+        self.outputs.push_back(Output::Data(burst));
+        self.state = State::Sending { acked, sent, retransmits };
+        self.await_answer(retransmits, now);
+    }
+
+    /// The window behind a block.
+    fn burst(&self, acked: u64) -> Burst {
         let sent = (acked + u64::from(self.window)).min(self.blocks);
         let block = u64::from(self.block);
         let offset = acked * block;
         let end = (sent * block).min(self.size);
-        self.outputs.push_back(Output::Data(Burst {
+        Burst {
             first: acked + 1,
             offset,
             len: usize::try_from(end - offset).expect("a window is a few megabytes"),
             block: self.block,
             blocks: u16::try_from(sent - acked).expect("at most the window"),
-        }));
-        self.state = State::Sending { acked, sent, retransmits };
-        self.await_answer(retransmits, now);
+        }
     }
 
     fn await_answer(&mut self, retransmits: u32, now: Instant) {

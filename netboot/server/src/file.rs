@@ -12,49 +12,6 @@ use rustix::io::{ReadWriteFlags, preadv2};
 
 /// How much is read at once: it bounds what a client that stops reading keeps in memory.
 pub(crate) const CHUNK: usize = 64 * 1024;
-/// The same for a reader that takes little at a time, and of which there may be hundreds.
-const AHEAD: usize = 32 * 1024;
-
-/// A file, and the piece of it that was read last.
-#[derive(Debug)]
-pub(crate) struct FileReader {
-    file: Arc<File>,
-    size: u64,
-    chunk: Bytes,
-    chunk_at: u64,
-}
-
-// === impl FileReader ===
-
-impl FileReader {
-    /// Opens a file that must have `size` octets.
-    pub(crate) async fn open(path: &Path, size: u64) -> io::Result<Self> {
-        let file = Arc::new(open(path, size).await?);
-        Ok(Self { file, size, chunk: Bytes::new(), chunk_at: 0 })
-    }
-
-    /// The octets from `offset` on, `len` of them, from memory if they were read before.
-    pub(crate) async fn read(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
-        if self.cached(offset, len).is_none() {
-            let ahead = self.size.saturating_sub(offset).min(AHEAD.max(len) as u64);
-            self.chunk = read_at(Arc::clone(&self.file), offset, ahead).await?;
-            self.chunk_at = offset;
-        }
-        let found = self.cached(offset, len).ok_or(io::ErrorKind::UnexpectedEof)?;
-        // The end of a piece is its last use, unless the client lost it; hundreds of clients may be waited for.
-        if found.as_ptr_range().end == self.chunk.as_ptr_range().end {
-            self.chunk = Bytes::new();
-        }
-        Ok(found)
-    }
-
-    fn cached(&self, offset: u64, len: usize) -> Option<Bytes> {
-        let from = usize::try_from(offset.checked_sub(self.chunk_at)?).ok()?;
-        let to = from.checked_add(len)?;
-        (to <= self.chunk.len()).then(|| self.chunk.slice(from..to))
-    }
-}
-
 /// Opens a file that must have `size` octets.
 pub(crate) async fn open(path: &Path, size: u64) -> io::Result<File> {
     if let Some(file) = open_cached(path) {
@@ -70,7 +27,8 @@ fn open_cached(path: &Path) -> Option<File> {
     openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
 }
 
-fn checked(file: File, path: &Path, size: u64) -> io::Result<File> {
+/// A file, if it has `size` octets.
+pub(crate) fn checked(file: File, path: &Path, size: u64) -> io::Result<File> {
     let found = file.metadata()?.len();
     if found == size {
         return Ok(file);

@@ -1,25 +1,20 @@
 //! Sockets that hear and speak on one port only.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use netboot_proto::wire::dhcp6::{ALL_SERVERS, CLIENT_PORT, SERVER_PORT};
 use netboot_proto::wire::icmp6::{ALL_ROUTERS, HOP_LIMIT, ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION};
 use nix::libc;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt, sockopt,
-};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, UdpSocket};
 
 /// More than any client's request; DATA never comes in.
 pub(crate) const MAX_DATAGRAM: usize = 2048;
-/// The largest buffer that the kernel cuts into datagrams `[udp(7)]`, and the largest number of them.
-const MAX_SEGMENTED: usize = 65_000;
-const MAX_SEGMENTS: usize = 64;
 /// A client that does not take what was sent to it for this long is gone, also if it says that its window is closed.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections that wait for a seat: more than are thrown at a port at once.
@@ -88,74 +83,18 @@ impl Datagrams {
         Self::register(device, Self::udp(device, any)?)
     }
 
-    /// One TFTP transfer, answering from the address that was asked.
-    pub(crate) fn transfer(device: &Device, asked: Ipv6Addr) -> io::Result<Self> {
-        let scope = if asked.is_unicast_link_local() { device.index } else { 0 };
-        let socket = Self::udp(device, SocketAddrV6::new(asked, 0, 0, scope))?;
-        // Nobody asks where its datagrams were sent to.
-        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &false)?;
-        Self::register(device, socket)
-    }
-
     /// The next datagram.
     pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         self.socket.async_io(Interest::READABLE, || receive_now(&self.socket, buffer)).await
     }
 
-    /// The next datagram, of a socket that need not know more than whom it came from.
-    pub(crate) async fn receive_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddrV6)> {
-        match self.socket.recv_from(buffer).await? {
-            (len, SocketAddr::V6(from)) => Ok((len, from)),
-            (_, SocketAddr::V4(_)) => Err(io::Error::other("a datagram of IPv4 on a socket of IPv6")),
-        }
-    }
-
     /// Sends a datagram. Who has a link-local address is on this link.
     pub(crate) async fn send(&self, to: SocketAddrV6, bytes: &[u8]) -> io::Result<()> {
-        self.socket.send_to(bytes, self.scoped(to)).await.map(drop)
-    }
-
-    /// Sends a row of datagrams of `segment` octets, the last one perhaps shorter, with as few calls as may be.
-    pub(crate) async fn send_row(&self, to: SocketAddrV6, row: &[u8], segment: usize) -> io::Result<()> {
-        let at_once = segment * (MAX_SEGMENTED / segment.max(1)).clamp(1, MAX_SEGMENTS);
-        for part in row.chunks(at_once) {
-            match self.send_segments(to, part, segment).await {
-                // Some devices cannot do it.
-                Err(error) if error.raw_os_error() == Some(libc::EIO) => {
-                    for datagram in part.chunks(segment) {
-                        self.send(to, datagram).await?;
-                    }
-                }
-                result => result?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn send_segments(&self, to: SocketAddrV6, part: &[u8], segment: usize) -> io::Result<()> {
-        let Some(segment) = u16::try_from(segment).ok().filter(|_| part.len() > segment) else {
-            return self.send(to, part).await;
-        };
-        let to = SockaddrIn6::from(self.scoped(to));
-        let control = [ControlMessage::UdpGsoSegments(&segment)];
-        let send = || {
-            let fd = self.socket.as_raw_fd();
-            Ok(sendmsg(fd, &[IoSlice::new(part)], &control, MsgFlags::empty(), Some(&to))?)
-        };
-        self.socket.async_io(Interest::WRITABLE, send).await.map(drop)
-    }
-
-    fn scoped(&self, mut to: SocketAddrV6) -> SocketAddrV6 {
-        if to.ip().is_unicast_link_local() || to.ip().is_multicast() {
-            to.set_scope_id(self.index);
-        }
-        to
+        self.socket.send_to(bytes, scoped(to, self.index)).await.map(drop)
     }
 
     fn udp(device: &Device, bind: SocketAddrV6) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_only_v6(true)?;
-        let socket = Self::on(device, socket)?;
+        let socket = Self::on(device, udp()?)?;
         socket.bind(&bind.into())?;
         Ok(socket)
     }
@@ -172,6 +111,21 @@ impl Datagrams {
     fn register(device: &Device, socket: Socket) -> io::Result<Self> {
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, index: device.index })
     }
+}
+
+/// A socket of UDP for IPv6 alone.
+pub(crate) fn udp() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_only_v6(true)?;
+    Ok(socket)
+}
+
+/// An address as it is on a port: who has a link-local address, and a group, is on its link.
+pub(crate) fn scoped(mut to: SocketAddrV6, index: u32) -> SocketAddrV6 {
+    if to.ip().is_unicast_link_local() || to.ip().is_multicast() {
+        to.set_scope_id(index);
+    }
+    to
 }
 
 /// Hears clients of HTTP or HTTPS, on whatever address of ours.

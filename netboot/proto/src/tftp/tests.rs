@@ -61,14 +61,17 @@ fn a_firmwares_size_probe_ends_at_once() {
 fn windows_follow_acknowledgements() {
     let mut transfer = transfer("blksize 1000 windowsize 4 ", 9500);
     outputs(&mut transfer);
-    transfer.handle_datagram(peer(), &ack(0), epoch());
     let first = Burst { first: 1, offset: 0, len: 4000, block: 1000, blocks: 4 };
+    assert_eq!(transfer.expected(), Some(first));
+    transfer.handle_datagram(peer(), &ack(0), epoch());
     assert_eq!(burst(&mut transfer), first);
+    assert_eq!(transfer.expected(), Some(Burst { first: 5, offset: 4000, ..first }));
     // A gap: block 2 is the last that came in order.
     transfer.handle_datagram(peer(), &ack(2), epoch());
     assert_eq!(burst(&mut transfer), Burst { first: 3, offset: 2000, ..first });
     transfer.handle_datagram(peer(), &ack(6), epoch());
     assert_eq!(burst(&mut transfer), Burst { first: 7, offset: 6000, len: 3500, ..first });
+    assert_eq!(transfer.expected(), None, "the end of it is on its way");
     transfer.handle_datagram(peer(), &ack(10), epoch());
     assert_eq!(outputs(&mut transfer), [Output::Finished(Outcome::Complete)]);
 }

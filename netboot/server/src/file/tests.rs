@@ -12,16 +12,6 @@ fn sample() -> (tempfile::NamedTempFile, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn what_is_read_is_what_the_file_has_wherever_it_was() {
-    let (file, octets) = sample();
-    let mut reader = FileReader::open(file.path(), LEN as u64).await.unwrap();
-    for (offset, len) in [(0, 10), (10, CHUNK), (CHUNK - 1, 2), (LEN - 5, 5), (LEN, 0), (0, LEN)] {
-        let found = reader.read(offset as u64, len).await.unwrap();
-        assert_eq!(found, octets[offset..offset + len], "{len} at {offset}");
-    }
-}
-
-#[tokio::test]
 async fn what_is_not_in_memory_is_read_as_well() {
     let (file, octets) = sample();
     file.as_file().sync_all().unwrap();
@@ -45,10 +35,10 @@ fn what_is_in_memory_is_known_to_be() {
 #[tokio::test]
 async fn a_file_of_another_size_is_refused_and_one_that_shrank_fails() {
     let (file, _) = sample();
-    let refused = FileReader::open(file.path(), 1).await.unwrap_err();
+    let refused = open(file.path(), 1).await.unwrap_err();
     assert!(refused.to_string().contains("should have 1"), "{refused}");
-    let mut reader = FileReader::open(file.path(), LEN as u64).await.unwrap();
+    let opened = Arc::new(open(file.path(), LEN as u64).await.unwrap());
     file.as_file().set_len(10).unwrap();
-    let failed = reader.read(0, 100).await.unwrap_err();
+    let failed = read_at(opened, 0, 100).await.unwrap_err();
     assert_eq!(failed.kind(), io::ErrorKind::UnexpectedEof);
 }

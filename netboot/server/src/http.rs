@@ -12,6 +12,7 @@ mod query;
 mod range;
 mod tally;
 
+use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use mesh::Stage;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::content::{Content, IgnitionRefusal, IgnitionRequest, RefusalStatus};
 use crate::port::LinkContext;
@@ -80,7 +82,7 @@ async fn send_file<C: Content, B>(
     request: &Request<B>,
     offered: &Offered,
 ) -> Response<Body> {
-    let Offered { file, tag, media_type, stage, .. } = offered;
+    let Offered { file, tag, media_type, .. } = offered;
     let header = |name: HeaderName| request.headers().get(name)?.to_str().ok();
     if header(IF_MATCH).is_some_and(|tags| !range::names(tags, tag)) {
         return plain(StatusCode::PRECONDITION_FAILED, "the file is another now");
@@ -107,19 +109,12 @@ async fn send_file<C: Content, B>(
         // None as well if the semaphore were closed, which it never is.
         _ => Arc::clone(&context.files).acquire_owned().await.ok(),
     };
-    let octets = match offered.open().await {
-        Ok(octets) => octets,
+    let body = match send(client, offered, from, to, turn).await {
+        Ok(body) => body,
         Err(error) => {
             let LinkContext { link, device, .. } = context;
             tracing::error!(%link, port = device.name, file = %file.name, %error, "a file cannot be served");
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read here");
-        }
-    };
-    let body = match turn {
-        None => Body::empty(),
-        Some(turn) => {
-            client.tally.begin(*stage);
-            Body::file(octets, from, to, turn, Arc::clone(&client.tally))
         }
     };
     let mut response = Response::new(body);
@@ -132,6 +127,27 @@ async fn send_file<C: Content, B>(
         put(&mut response, CONTENT_RANGE, format!("bytes {from}-{}/{}", to - 1, file.size));
     }
     response
+}
+
+/// A part of a file for whose turn it is, or nothing; in either case the file is there.
+async fn send(
+    client: &Client,
+    offered: &Offered,
+    from: u64,
+    to: u64,
+    turn: Option<OwnedSemaphorePermit>,
+) -> io::Result<Body> {
+    let Some(turn) = turn else { return offered.open().await.map(|_| Body::empty()) };
+    if offered.file.size > direct::SMALL {
+        let file = offered.open().await?;
+        client.tally.begin(offered.stage);
+        return Ok(Body::file(file, from, to, turn, Arc::clone(&client.tally)));
+    }
+    let octets = offered.octets().await?;
+    let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+    let (from, to) = range.ok_or(io::ErrorKind::UnexpectedEof)?;
+    client.tally.begin(offered.stage);
+    Ok(Body::counted(octets.slice(from..to), turn, Arc::clone(&client.tally)))
 }
 
 /// The configuration of the far end, for the far end alone.

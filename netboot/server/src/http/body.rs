@@ -28,7 +28,7 @@ pub(super) type Held = (Option<Busy>, Option<OwnedSemaphorePermit>);
 
 /// Octets in memory, or a part of a file.
 pub(super) enum Octets {
-    Whole(Option<Bytes>),
+    Whole(Option<Bytes>, Option<Arc<Tally>>),
     File { file: Arc<File>, from: u64, to: u64, reading: Option<Reading>, tally: Arc<Tally> },
 }
 
@@ -40,7 +40,12 @@ impl Body {
     }
 
     pub(super) fn whole(octets: Bytes) -> Self {
-        Self { octets: Octets::Whole(Some(octets)), held: Held::default() }
+        Self { octets: Octets::Whole(Some(octets), None), held: Held::default() }
+    }
+
+    /// Octets of a file that are in memory, which are counted when they have gone out.
+    pub(super) fn counted(octets: Bytes, turn: OwnedSemaphorePermit, tally: Arc<Tally>) -> Self {
+        Self { octets: Octets::Whole(Some(octets), Some(tally)), held: (None, Some(turn)) }
     }
 
     /// The file's octets from `from` up to `to`, which are counted when they have gone out.
@@ -64,7 +69,7 @@ impl Body {
 
 impl Default for Octets {
     fn default() -> Self {
-        Self::Whole(None)
+        Self::Whole(None, None)
     }
 }
 
@@ -77,7 +82,12 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match &mut self.get_mut().octets {
-            Octets::Whole(octets) => Poll::Ready(octets.take().map(|octets| Ok(Frame::data(octets)))),
+            Octets::Whole(octets, tally) => Poll::Ready(octets.take().map(|octets| {
+                if let Some(tally) = tally {
+                    tally.count(octets.len() as u64);
+                }
+                Ok(Frame::data(octets))
+            })),
             Octets::File { from, to, .. } if from == to => Poll::Ready(None),
             Octets::File { file, from, to, reading, tally } => {
                 let next = reading.get_or_insert_with(|| {
@@ -100,14 +110,14 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.octets {
-            Octets::Whole(octets) => octets.is_none(),
+            Octets::Whole(octets, _) => octets.is_none(),
             Octets::File { from, to, .. } => from == to,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match &self.octets {
-            Octets::Whole(octets) => octets.as_ref().map_or(0, |octets| octets.len() as u64),
+            Octets::Whole(octets, _) => octets.as_ref().map_or(0, |octets| octets.len() as u64),
             Octets::File { from, to, .. } => to - from,
         })
     }

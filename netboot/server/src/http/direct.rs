@@ -31,7 +31,7 @@ use crate::file::{CHUNK, is_cached, read_at};
 /// counted.
 const PIECE: u64 = 1 << 20;
 /// What is no longer than this goes out together with the answer's head.
-const SMALL: u64 = 16 * 1024;
+pub(super) const SMALL: u64 = 16 * 1024;
 
 /// What comes next on a connection.
 pub(super) enum Next {
@@ -154,7 +154,15 @@ pub(super) async fn answer<S, K: Sender<S>>(
     let Body { octets, held: _held } = response.into_body();
     match octets {
         _ if method == Method::HEAD => K::send(stream, &head, false).await,
-        Octets::Whole(octets) => K::send(stream, &[head, octets.unwrap_or_default()].concat(), false).await,
+        Octets::Whole(octets, tally) => {
+            let octets = octets.unwrap_or_default();
+            let len = octets.len() as u64;
+            K::send(stream, &[head, octets].concat(), false).await?;
+            if let Some(tally) = tally {
+                tally.count(len);
+            }
+            Ok(())
+        }
         Octets::File { file, from, to, tally, .. } if to - from <= SMALL => {
             let octets = read_at(file, from, to - from).await?;
             K::send(stream, &[head, octets].concat(), false).await?;
@@ -186,7 +194,7 @@ fn head(response: &Response<Body>, keep: bool) -> Bytes {
     }
     // As the library does: known, unless the status says that there is none.
     let has_length = response.headers().contains_key(CONTENT_LENGTH) || status == StatusCode::NOT_MODIFIED;
-    if let (false, Octets::Whole(octets)) = (has_length, &response.body().octets) {
+    if let (false, Octets::Whole(octets, _)) = (has_length, &response.body().octets) {
         let len = octets.as_ref().map_or(0, Bytes::len);
         put(&mut head, CONTENT_LENGTH.as_str(), len.to_string().as_bytes());
     }

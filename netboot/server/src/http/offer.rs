@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddrV6;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use hyper::header::HeaderValue;
 use mesh::Stage;
 use tokio::sync::OnceCell;
@@ -36,6 +37,8 @@ pub(super) struct Offered {
     /// How far a boot is that fetches it.
     pub(super) stage: Stage,
     opened: OnceCell<Arc<File>>,
+    /// All of it, if that is little.
+    octets: OnceCell<Bytes>,
 }
 
 // === impl Client ===
@@ -68,7 +71,13 @@ impl Offered {
     /// None is offered whose digest is no ETag, which none is.
     fn new(file: ContentFile, media_type: HeaderValue, stage: Stage) -> Option<Self> {
         let tag = format!("\"{}\"", file.sha256).try_into().ok()?;
-        Some(Self { file, tag, media_type, stage, opened: OnceCell::new() })
+        Some(Self { file, tag, media_type, stage, opened: OnceCell::new(), octets: OnceCell::new() })
+    }
+
+    /// All of the file, read once.
+    pub(super) async fn octets(&self) -> io::Result<Bytes> {
+        let read = async || file::read_at(self.open().await?, 0, self.file.size).await;
+        self.octets.get_or_try_init(read).await.cloned()
     }
 
     /// The file, opened once.
@@ -105,7 +114,7 @@ mod tests {
             Some(ContentFile { name, path: "/dev/null".into(), sha256, size: 0 })
         }
 
-        async fn ignition(&self, _request: IgnitionRequest) -> Result<bytes::Bytes, IgnitionRefusal> {
+        async fn ignition(&self, _request: IgnitionRequest) -> Result<Bytes, IgnitionRefusal> {
             unreachable!("nobody asks")
         }
     }
@@ -120,6 +129,7 @@ mod tests {
         let first = client.offered(&path("ab"), &content).unwrap();
         let again = client.offered(&path("ab"), &content).unwrap();
         assert!(Arc::ptr_eq(&first.open().await.unwrap(), &again.open().await.unwrap()));
+        assert!(first.octets().await.unwrap().is_empty());
         assert_eq!(content.0.load(Ordering::Relaxed), 1);
         let other = client.offered(&path("cd"), &content).unwrap();
         assert!(!Arc::ptr_eq(&first.open().await.unwrap(), &other.open().await.unwrap()));

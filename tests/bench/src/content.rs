@@ -1,7 +1,7 @@
 //! The files that every server serves: the same ones, by their names and by their digests.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -35,6 +35,18 @@ pub(crate) struct Content {
     pub(crate) root: File,
     /// Something small, whose requests cost more than its octets.
     pub(crate) small: File,
+}
+
+// === impl File ===
+
+impl File {
+    /// Reads it once, so that the page cache has it whoever is asked first: kernels take back what nobody wanted for some
+    /// minutes.
+    pub(crate) fn warm(&self) -> Result<()> {
+        let mut file = fs::File::open(&self.path)?;
+        let read = io::copy(&mut file, &mut io::sink());
+        read.map(drop).with_context(|| format!("cannot read {}", self.path.display()))
+    }
 }
 
 // === impl Content ===

@@ -38,6 +38,8 @@ pub(crate) struct Ladder {
 
 const FIRST: f64 = 200.0;
 const STEP: f64 = 1.3;
+/// How often the last step is halved.
+const REFINEMENTS: u32 = 2;
 /// The share of a run's exchanges that may fail.
 const MAX_LOST: f64 = 0.01;
 /// A rate that nobody here reaches.
@@ -51,19 +53,18 @@ impl Ladder {
         Self { start: FIRST, seconds, runs: 0 }
     }
 
-    /// Climbs until offering more no longer brings more. Gives the best run.
+    /// Climbs until offering more no longer brings more, and then tries what lies between. Gives the best run.
     ///
     /// A run with lost exchanges counts for what it completed only as long as it lost no more than one in a hundred.
     pub(crate) fn climb(&mut self, cable: &Cable) -> Result<Run> {
         let mut best = Run::default();
         let mut offered = self.start;
+        let mut reached = offered;
         let mut misses = 0;
         while misses < 2 && offered < CEILING {
-            self.runs = self.runs.wrapping_add(1);
-            let run = perfdhcp(cable, offered, self.seconds, self.runs)?;
-            let clean = run.lost <= MAX_LOST;
+            let (run, clean) = self.run(cable, offered)?;
             if clean && run.rate > best.rate {
-                best = run;
+                (best, reached) = (run, offered);
             }
             // A server that falls behind at the start of a climb may have been pushed too far by the last one.
             if best.rate == 0.0 && !clean {
@@ -74,8 +75,24 @@ impl Ladder {
             misses = if clean && run.rate > 0.9 * offered { 0 } else { misses + 1 };
             offered *= STEP;
         }
+        let mut step = STEP;
+        for _ in 0..REFINEMENTS {
+            step = step.sqrt();
+            let (run, clean) = self.run(cable, reached * step)?;
+            if clean && run.rate > best.rate {
+                best = run;
+                reached *= step;
+            }
+        }
         self.start = (best.rate / STEP / STEP).max(FIRST);
         Ok(best)
+    }
+
+    /// One run with clients of its own, and whether it lost few enough of them.
+    fn run(&mut self, cable: &Cable, offered: f64) -> Result<(Run, bool)> {
+        self.runs = self.runs.wrapping_add(1);
+        let run = perfdhcp(cable, offered, self.seconds, self.runs)?;
+        Ok((run, run.lost <= MAX_LOST))
     }
 }
 

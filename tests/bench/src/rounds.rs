@@ -259,6 +259,7 @@ impl Bench {
         let wanted = self.wanted(window, None);
         let least = (window == 1 && clients == 1).then_some(&self.least);
         for server in std::iter::once(&self.product).chain(&self.tftp).chain(least) {
+            self.content.boot.warm()?;
             let cpu = server.cpu()?;
             let network = server.cable.far.network()?;
             let (seconds, fetched) = tftp::fetch_all(&network, &wanted, clients)
@@ -293,6 +294,7 @@ impl Bench {
         ];
         for (what, load) in loads {
             for server in std::iter::once(&self.product).chain(&self.http) {
+                root.warm()?;
                 let cpu = server.cpu()?;
                 let fetched = load(&server.cable).with_context(|| format!("{what}, {}", server.name))?;
                 enter(&mut self.report, what, wanted, server, &fetched, cpu)?;

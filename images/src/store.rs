@@ -5,6 +5,8 @@
 //! ```text
 //! blobs/sha256/<hex>                             a blob
 //! refs/<registry>/<repository>/_tags/<tag>       an image's name: the descriptor of its manifest
+//! refs/<registry>/<repository>/_manifests/<hex>  a manifest that came from elsewhere, and its kind
+//! partial/<hex>                                  what comes from far away; served while it comes, never as a whole
 //! tmp/session-*/                                 what is being written; never served
 //! ```
 //!
@@ -14,7 +16,6 @@
 //! Calls block; a caller on an async runtime decides on which thread. Nothing holds a blob in memory.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -25,8 +26,11 @@ mod blob;
 mod closure;
 mod digest;
 mod durable;
+mod keep;
 mod manifest;
 mod name;
+mod names;
+mod partial;
 mod refs;
 mod session;
 #[cfg(test)]
@@ -40,6 +44,7 @@ pub use manifest::{
     OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST, Platform,
 };
 pub use name::{DEFAULT_REGISTRY, DEFAULT_TAG, ParseNameError, Reference, RegistryName, Repository, Tag};
+pub use partial::Partial;
 
 /// A store, and those below it. Clones share it.
 #[derive(Debug, Clone)]
@@ -118,12 +123,14 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let dir = dir.into();
-        for sub in ["blobs/sha256", "refs", "tmp"] {
+        for sub in ["blobs/sha256", "refs", "partial", "tmp"] {
             let path = dir.join(sub);
             durable::create_dirs(&path).map_err(|error| StoreError::io("making", &path, error))?;
         }
         let tmp = dir.join("tmp");
         session::sweep(&tmp).map_err(|error| StoreError::io("sweeping", &tmp, error))?;
+        let partial = dir.join("partial");
+        partial::sweep(&partial).map_err(|error| StoreError::io("sweeping", &partial, error))?;
         Ok(Self::new(Some(dir), Vec::new()))
     }
 
@@ -257,111 +264,6 @@ impl Store {
             .and_then(|()| path.parent().map_or(Ok(()), durable::sync_dir))
             .map_err(|error| StoreError::io("removing the damaged blob", &path, error))?;
         Ok(Verdict::Removed)
-    }
-
-    /// Names an image. The manifest has to be stored before.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::ReadOnly`], or [`StoreError::Io`] also when the manifest is not there.
-    pub fn set_ref(&self, reference: &Reference, target: &Descriptor) -> Result<(), StoreError> {
-        let upper = self.upper().ok_or(StoreError::ReadOnly)?;
-        let path = refs::tag_path(upper, reference);
-        let failed = |error| StoreError::io("writing the tag", &path, error);
-        if !self.contains(&target.digest) {
-            let manifest = blob_path(upper, &target.digest);
-            return Err(StoreError::io("naming", &manifest, io::ErrorKind::NotFound.into()));
-        }
-        let bytes = serde_json::to_vec(target).map_err(|error| failed(error.into()))?;
-        let session = self.session()?;
-        durable::replace_file(session.path(), &path, &bytes).map_err(failed)
-    }
-
-    /// What a name points to. The uppermost store that knows it decides.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Damaged`] or [`StoreError::Io`].
-    pub fn resolve(&self, reference: &Reference) -> Result<Option<Descriptor>, StoreError> {
-        for dir in self.dirs() {
-            if let Some(target) = refs::read(dir, reference)? {
-                return Ok(Some(target));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Removes a name from the writable store, and says whether it was there. Blobs stay.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::ReadOnly`] or [`StoreError::Io`].
-    pub fn remove_ref(&self, reference: &Reference) -> Result<bool, StoreError> {
-        let path = refs::tag_path(self.upper().ok_or(StoreError::ReadOnly)?, reference);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if refs::is_absent(&error) => return Ok(false),
-            Err(error) => return Err(StoreError::io("removing the tag", &path, error)),
-        }
-        path.parent()
-            .map_or(Ok(()), durable::sync_dir)
-            .map_err(|error| StoreError::io("removing the tag", &path, error))?;
-        Ok(true)
-    }
-
-    /// Whether a repository is known: whether it has a tag.
-    #[must_use]
-    pub fn knows(&self, registry: &RegistryName, repository: &Repository) -> bool {
-        self.dirs().any(|dir| refs::tags_dir(dir, registry, repository).is_dir())
-    }
-
-    /// A repository's tags, sorted.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Io`].
-    pub fn tags(&self, registry: &RegistryName, repository: &Repository) -> Result<Vec<Tag>, StoreError> {
-        self.gather(|dir| refs::tags(dir, registry, repository))
-    }
-
-    /// A registry's repositories, sorted.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Io`].
-    pub fn repositories(&self, registry: &RegistryName) -> Result<Vec<Repository>, StoreError> {
-        self.gather(|dir| refs::repositories(dir, registry))
-    }
-
-    /// All names, sorted, and what they point to.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Damaged`] or [`StoreError::Io`].
-    pub fn refs(&self) -> Result<Vec<(Reference, Descriptor)>, StoreError> {
-        let mut all = Vec::new();
-        for registry in self.gather(refs::registries)? {
-            for repository in self.repositories(&registry)? {
-                for tag in self.tags(&registry, &repository)? {
-                    let reference =
-                        Reference { registry: registry.clone(), repository: repository.clone(), tag };
-                    let target = self.resolve(&reference)?;
-                    all.extend(target.map(|target| (reference, target)));
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    fn gather<T: Ord>(
-        &self,
-        list: impl Fn(&Path) -> Result<Vec<T>, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut all = BTreeSet::new();
-        for dir in self.dirs() {
-            all.extend(list(dir)?);
-        }
-        Ok(all.into_iter().collect())
     }
 
     fn dirs(&self) -> impl Iterator<Item = &Path> {

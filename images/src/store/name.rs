@@ -80,6 +80,15 @@ impl RegistryName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it can be a name of the public DNS, and so nobody's own machine or address.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        let host = self.0.split(':').next().unwrap_or_default();
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let own = ["local", "localhost", "internal", "lan", "home", "arpa"];
+        host.contains('.') && !own.contains(&last) && !last.bytes().all(|byte| byte.is_ascii_digit())
+    }
 }
 
 impl FromStr for RegistryName {

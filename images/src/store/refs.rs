@@ -1,6 +1,7 @@
-//! Tags on disk: `refs/<registry>/<repository>/_tags/<tag>`, each a descriptor as JSON.
+//! Names on disk, each a descriptor as JSON: `refs/<registry>/<repository>/_tags/<tag>`, and for manifests that came from
+//! elsewhere, which are of the kind that their registry said, `.../_manifests/<hex>`.
 //!
-//! No component of a repository's name begins with `_`, so `_tags` is never one.
+//! No component of a repository's name begins with `_`, so neither folder is ever one.
 
 use std::{
     fs, io,
@@ -9,9 +10,10 @@ use std::{
 
 use tracing::debug;
 
-use super::{Descriptor, Reference, RegistryName, Repository, StoreError, Tag};
+use super::{Descriptor, Digest, Reference, RegistryName, Repository, StoreError, Tag};
 
 const TAGS: &str = "_tags";
+const MANIFESTS: &str = "_manifests";
 
 /// The folder of a repository's tags.
 pub(super) fn tags_dir(dir: &Path, registry: &RegistryName, repository: &Repository) -> PathBuf {
@@ -23,13 +25,27 @@ pub(super) fn tag_path(dir: &Path, reference: &Reference) -> PathBuf {
     tags_dir(dir, &reference.registry, &reference.repository).join(reference.tag.as_str())
 }
 
-/// Reads a tag, if there is one.
-pub(super) fn read(dir: &Path, reference: &Reference) -> Result<Option<Descriptor>, StoreError> {
-    let path = tag_path(dir, reference);
+/// The file of a manifest.
+pub(super) fn manifest_path(
+    dir: &Path,
+    registry: &RegistryName,
+    repository: &Repository,
+    digest: &Digest,
+) -> PathBuf {
+    manifests_dir(dir, registry, repository).join(digest.hex())
+}
+
+/// The folder of the manifests that came from elsewhere.
+pub(super) fn manifests_dir(dir: &Path, registry: &RegistryName, repository: &Repository) -> PathBuf {
+    dir.join("refs").join(registry.as_str()).join(repository.as_str()).join(MANIFESTS)
+}
+
+/// Reads what a name points to, if there is such a name.
+pub(super) fn read(path: PathBuf) -> Result<Option<Descriptor>, StoreError> {
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(StoreError::io("reading the tag", &path, error)),
+        Err(error) => return Err(StoreError::io("reading the name", &path, error)),
     };
     match serde_json::from_slice(&bytes) {
         Ok(descriptor) => Ok(Some(descriptor)),
@@ -59,6 +75,9 @@ pub(super) fn repositories(dir: &Path, registry: &RegistryName) -> Result<Vec<Re
     while let Some(parent) = open.pop() {
         for name in names(&top.join(&parent))? {
             let path = if parent.is_empty() { name.clone() } else { format!("{parent}/{name}") };
+            if name == MANIFESTS {
+                continue;
+            }
             if name != TAGS {
                 // Whatever is no name was not written by us; nothing below it can be asked for.
                 match path.parse::<Repository>() {

@@ -35,9 +35,47 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// There is no such proxy.
+    #[error("`{proxy}` is no proxy")]
+    Proxy {
+        /// What was given.
+        proxy: String,
+        /// What is wrong with it.
+        #[source]
+        source: reqwest::Error,
+    },
     /// TLS or the resolver cannot be set up.
     #[error("setting up HTTP")]
     Build(#[source] reqwest::Error),
+}
+
+/// How servers outside are reached.
+#[derive(Debug, Clone, Default)]
+pub struct Route {
+    /// The proxy, `http://HOST:PORT`; none for what the environment says.
+    pub proxy: Option<String>,
+    /// Who is reached without it: names, domains, addresses and networks, as in `NO_PROXY`.
+    pub no_proxy: Vec<String>,
+    /// Certificate authorities besides the system's, in PEM.
+    pub authorities: Option<String>,
+}
+
+/// A client that goes this way.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn client_by(route: &Route) -> Result<reqwest::Client, ClientError> {
+    let mut builder = builder();
+    if let Some(proxy) = &route.proxy {
+        let around = reqwest::NoProxy::from_string(&route.no_proxy.join(","));
+        let wrong = |source| ClientError::Proxy { proxy: proxy.clone(), source };
+        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(wrong)?.no_proxy(around));
+    }
+    if let Some(pem) = &route.authorities {
+        builder = trusting(builder, pem.as_bytes(), Path::new("the settings"))?;
+    }
+    builder.build().map_err(ClientError::Build)
 }
 
 /// A client that heeds `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, and trusts the system's certificate authorities and those in
@@ -47,21 +85,33 @@ pub enum ClientError {
 ///
 /// [`ClientError`].
 pub fn client(authorities: Option<&Path>) -> Result<reqwest::Client, ClientError> {
-    // aws-lc-rs is the tree's only provider; whoever was first has installed the same.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("meshboot/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT);
+    let mut builder = builder();
     if let Some(path) = authorities {
         let pem = fs::read(path)
             .map_err(|source| ClientError::ReadAuthorities { path: path.to_owned(), source })?;
-        let bad = |source| ClientError::Authorities { path: path.to_owned(), source };
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(bad)?;
-        if certificates.is_empty() {
-            return Err(ClientError::NoAuthorities(path.to_owned()));
-        }
-        builder = builder.tls_certs_merge(certificates);
+        builder = trusting(builder, &pem, path)?;
     }
     builder.build().map_err(ClientError::Build)
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    // aws-lc-rs is the tree's only provider; whoever was first has installed the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("meshboot/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+}
+
+fn trusting(
+    builder: reqwest::ClientBuilder,
+    pem: &[u8],
+    path: &Path,
+) -> Result<reqwest::ClientBuilder, ClientError> {
+    let bad = |source| ClientError::Authorities { path: path.to_owned(), source };
+    let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(bad)?;
+    if certificates.is_empty() {
+        return Err(ClientError::NoAuthorities(path.to_owned()));
+    }
+    Ok(builder.tls_certs_merge(certificates))
 }

@@ -6,14 +6,16 @@
 //! and is told of the [progress].
 //!
 //! Begin at [`build`](mod@build), which makes the images, and at [`disk`], which lays them out for a seed; [`store`] holds
-//! the files, and [`registry`] answers for them.
+//! the files, [`pull`] fetches what it has not got from registries [`upstream`], and [`registry`] answers for both.
 
 pub mod client;
 pub mod kubernetes;
 pub mod load;
 pub mod oci;
+pub mod pull;
 pub mod registry;
 pub mod store;
+pub mod upstream;
 
 mod apt;
 pub mod build;

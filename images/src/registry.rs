@@ -1,10 +1,10 @@
-//! The pull half of the OCI distribution API, for what the store holds.
+//! The pull half of the OCI distribution API, for what the store holds and what it can fetch.
 //!
 //! A listener stands for one upstream registry (`http://[docker.io's mirror]:5000`); a client that names another one by
 //! `?ns=`, as containerd does for mirrors, gets that one's images. Blobs stream from disk in chunks; what a client costs does not grow with what it
 //! pulls.
 //!
-//! *Architecture invariant:* nothing that was not verified by the store is served, and nothing is written.
+//! *Architecture invariant:* nobody is served the whole of what the store has not verified, and no client writes.
 
 use std::{
     io,
@@ -29,17 +29,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::store::{RegistryName, Store};
+use crate::pull::Puller;
+use crate::store::RegistryName;
 
 mod answer;
 mod error;
 mod probe;
 mod range;
 mod request;
+mod respond;
 #[cfg(test)]
 mod tests;
 
-use answer::Buffers;
+use respond::Buffers;
 
 pub use answer::router;
 pub use probe::{ProbeError, probe};
@@ -93,10 +95,10 @@ pub struct BindError {
 /// [`BindError`]; once the sockets are open nothing ends it but `shutdown`.
 pub async fn serve(
     listeners: Vec<Listener>,
-    store: Store,
+    puller: Puller,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), BindError> {
-    bind(listeners)?.serve(store, shutdown).await;
+    bind(listeners)?.serve(puller, shutdown).await;
     Ok(())
 }
 
@@ -140,13 +142,13 @@ impl Bound {
     }
 
     /// Serves until `shutdown` ends, then lets running transfers go on for a few seconds.
-    pub async fn serve(self, store: Store, shutdown: impl Future<Output = ()> + Send) {
+    pub async fn serve(self, puller: Puller, shutdown: impl Future<Output = ()> + Send) {
         let stop = CancellationToken::new();
         let buffers = Buffers::default();
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut loops = JoinSet::new();
         for (socket, registry) in self.sockets {
-            let router = answer::shared_router(store.clone(), registry, buffers.clone());
+            let router = answer::shared_router(puller.clone(), registry, buffers.clone());
             loops.spawn(accept(socket, router, Arc::clone(&permits), stop.clone()));
         }
         shutdown.await;

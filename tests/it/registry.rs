@@ -15,11 +15,14 @@ use std::{
 use images::{
     load,
     oci::{Compression, Config, Image, Layer, busybox, root::Root},
+    pull::Puller,
     registry::{self, Listener, ProbeError},
     store::{Descriptor, Digest, Reference, Store},
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+mod pull;
 
 /// How long a client may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -101,7 +104,7 @@ impl Served {
                 let shutdown = async {
                     let _ = stopped.await;
                 };
-                registry.serve(served, shutdown).await;
+                registry.serve(Puller::offline(served), shutdown).await;
             });
         });
         let [docker_io, named, for_skopeo] = addresses.recv().unwrap().try_into().unwrap();
@@ -314,7 +317,7 @@ fn an_anycast_address_may_come_and_go() {
         let listeners = [anycast, local].map(|address| Listener { address, registry: None });
         let (stop, stopped) = oneshot::channel::<()>();
         let registry = registry::bind(listeners.to_vec()).unwrap();
-        let registry = tokio::spawn(registry.serve(store, async {
+        let registry = tokio::spawn(registry.serve(Puller::offline(store), async {
             let _ = stopped.await;
         }));
         let limit = Duration::from_secs(5);

@@ -1,55 +1,34 @@
-//! The answers: bytes from the store, as they are stored.
+//! The answers: bytes from the store as they are stored, and those that are on their way to it as they come.
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse, Response},
     routing::any,
 };
-use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
-use std::{
-    io::{Seek, SeekFrom},
-    sync::Arc,
-};
-use tokio::{
-    io::AsyncReadExt,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
-use tokio_util::io::ReaderStream;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use crate::store::{
-    Blob, Digest, MAX_MANIFEST, Manifest, OCI_INDEX, Reference, RegistryName, Repository, Store,
-};
+use crate::pull::{self, PullError, Puller};
+use crate::store::{Digest, OCI_INDEX, Reference, RegistryName, Repository, Store, StoreError};
 
 use super::{
     error::Refusal,
     range::{self, Wanted},
     request::{ManifestRef, Wish, page},
+    respond::{Buffers, Found, entity_tag},
 };
 
-/// What is read from disk at once: few calls …
-const LARGE: usize = 256 * 1024;
-/// … for so many transfers at a time …
-const LARGE_TRANSFERS: usize = 24;
-/// … and small pieces for those beyond, so that hundreds of clients, slow ones too, fit into a node's memory.
-const SMALL: usize = 32 * 1024;
+const JSON: &str = "application/json";
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
-
-/// Hands out the large buffers.
-#[derive(Debug, Clone)]
-pub(super) struct Buffers(Arc<Semaphore>);
 
 #[derive(Debug, Clone)]
 struct Shelf {
-    store: Store,
+    puller: Puller,
     registry: Option<RegistryName>,
     buffers: Buffers,
 }
@@ -62,18 +41,18 @@ struct Params {
 }
 
 /// The registry as a service: for those who have sockets of their own.
-pub fn router(store: Store, registry: Option<RegistryName>) -> Router {
-    shared_router(store, registry, Buffers::default())
+pub fn router(puller: Puller, registry: Option<RegistryName>) -> Router {
+    shared_router(puller, registry, Buffers::default())
 }
 
 /// One of several services that share buffers.
-pub(super) fn shared_router(store: Store, registry: Option<RegistryName>, buffers: Buffers) -> Router {
+pub(super) fn shared_router(puller: Puller, registry: Option<RegistryName>, buffers: Buffers) -> Router {
     Router::new()
         .route("/v2", any(base))
         .route("/v2/", any(base))
         .route("/v2/{*path}", any(answer))
         .fallback(|| async { Refusal::NoSuchPath })
-        .with_state(Shelf { store, registry, buffers })
+        .with_state(Shelf { puller, registry, buffers })
 }
 
 async fn base(method: Method) -> Response {
@@ -99,36 +78,22 @@ async fn answer(
         Ok(registry) => registry,
         Err(refusal) => return refusal.into_response(),
     };
-    // Looking things up are a few short calls to the file system; only bodies are streamed.
     let namespace = params.ns.as_ref().and_then(|ns| HeaderValue::from_str(ns).ok());
-    let buffers = shelf.buffers.clone();
-    let work = tokio::task::spawn_blocking(move || shelf.look_up(&registry, &path, &params, &headers));
-    let found = match work.await {
-        Ok(Ok(found)) => found,
-        Ok(Err(refusal)) => return refusal.into_response(),
-        Err(error) => {
-            warn!(%error, "a look-up died");
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
+    let found = match shelf.look_up(&registry, &path, &params, &headers).await {
+        Ok(found) => found,
+        Err(refusal) => return refusal.into_response(),
     };
-    let mut response = found.into_response(head, &buffers);
+    let mut response = found.into_response(head, &shelf.buffers);
     let headers = response.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.extend(namespace.map(|namespace| (NAMESPACE, namespace)));
     response
 }
 
-/// What a look-up came to.
-enum Found {
-    Listing { body: serde_json::Value, media_type: HeaderValue, next: Option<String> },
-    Manifest { bytes: Vec<u8>, media_type: HeaderValue, digest: Digest },
-    Blob { blob: Blob, digest: Digest, wanted: Wanted },
-}
-
 // === impl Shelf ===
 
 impl Shelf {
-    /// Whose images are asked for. All of them are in the store: no name makes this registry ask elsewhere.
+    /// Whose images are asked for.
     fn registry(&self, ns: Option<&str>) -> Result<RegistryName, Refusal> {
         match ns {
             Some(ns) => ns.parse().map_err(|error| Refusal::NameInvalid(format!("{error}"))),
@@ -138,113 +103,168 @@ impl Shelf {
         }
     }
 
-    fn look_up(
+    async fn look_up(
         &self,
         registry: &RegistryName,
         path: &str,
         params: &Params,
         headers: &HeaderMap,
     ) -> Result<Found, Refusal> {
-        let json = HeaderValue::from_static("application/json");
         match Wish::parse(path)? {
-            Wish::Base => Ok(Found::Listing { body: json!({}), media_type: json, next: None }),
-            Wish::Catalog => {
-                let all =
-                    self.store.repositories(registry)?.iter().map(ToString::to_string).collect::<Vec<_>>();
-                let (names, more) = page(&all, params.n.as_deref(), params.last.as_deref())?;
-                let next = next_page("/v2/_catalog", params, names, more);
-                Ok(Found::Listing { body: json!({ "repositories": names }), media_type: json, next })
+            Wish::Base => Ok(listed(&json!({}), JSON, None)),
+            Wish::Catalog => self.catalog(registry, params).await,
+            Wish::Tags(repository) => self.tags(registry, &repository, params).await,
+            Wish::Manifest(repository, ManifestRef::Digest(digest)) => {
+                let held = self.puller.manifest(registry, &repository, &digest).await;
+                let refused = |error| self.refusal(registry, &repository, error, Refusal::ManifestUnknown);
+                held.map(Found::Manifest).map_err(refused)
             }
-            Wish::Tags(repository) => {
-                self.know(registry, &repository)?;
-                let all = self
-                    .store
-                    .tags(registry, &repository)?
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>();
-                let (names, more) = page(&all, params.n.as_deref(), params.last.as_deref())?;
-                let next = next_page(&format!("/v2/{repository}/tags/list"), params, names, more);
-                let body = json!({ "name": repository.as_str(), "tags": names });
-                Ok(Found::Listing { body, media_type: json, next })
+            Wish::Manifest(repository, ManifestRef::Tag(tag)) => {
+                let reference = Reference { registry: registry.clone(), repository: repository.clone(), tag };
+                let held = self.puller.tagged(&reference).await;
+                held.map(Found::Manifest).map_err(|error| refusal(error, Refusal::ManifestUnknown))
             }
-            Wish::Manifest(repository, reference) => self.manifest(registry, &repository, &reference),
-            Wish::Blob(repository, digest) => {
-                self.know(registry, &repository)?;
-                let blob = self
-                    .store
-                    .blob(&digest)?
-                    .ok_or_else(|| Refusal::BlobUnknown(format!("{digest} is not in the store")))?;
+            Wish::Blob(repository, digest) => self.blob(registry, &repository, digest, headers).await,
+            Wish::Referrers(repository, digest) => self.referrers(registry, &repository, &digest).await,
+        }
+    }
+
+    async fn catalog(&self, registry: &RegistryName, params: &Params) -> Result<Found, Refusal> {
+        let registry = registry.clone();
+        let all = self.ask_store(move |store| store.repositories(&registry)).await?;
+        let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+        let (names, more) = page(&all, params.n.as_deref(), params.last.as_deref())?;
+        let next = next_page("/v2/_catalog", params, names, more);
+        Ok(listed(&json!({ "repositories": names }), JSON, next))
+    }
+
+    /// What the registry says, and if it says nothing, what is here.
+    async fn tags(
+        &self,
+        registry: &RegistryName,
+        repository: &Repository,
+        params: &Params,
+    ) -> Result<Found, Refusal> {
+        let query = [("n", params.n.as_deref()), ("last", params.last.as_deref())];
+        let query: Vec<(&str, &str)> =
+            query.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
+        if let Some(found) = self.elsewhere(registry, repository, &["tags", "list"], &query).await {
+            return Ok(found);
+        }
+        self.know(registry, repository)?;
+        let names = (registry.clone(), repository.clone());
+        let all = self.ask_store(move |store| store.tags(&names.0, &names.1)).await?;
+        let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+        let (names, more) = page(&all, params.n.as_deref(), params.last.as_deref())?;
+        let next = next_page(&format!("/v2/{repository}/tags/list"), params, names, more);
+        Ok(listed(&json!({ "name": repository.as_str(), "tags": names }), JSON, next))
+    }
+
+    async fn referrers(
+        &self,
+        registry: &RegistryName,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Found, Refusal> {
+        let path = ["referrers", &digest.to_string()];
+        if let Some(found) = self.elsewhere(registry, repository, &path, &[]).await {
+            return Ok(found);
+        }
+        self.know(registry, repository)?;
+        let body = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] });
+        Ok(listed(&body, OCI_INDEX, None))
+    }
+
+    /// A listing as the registry gives it.
+    async fn elsewhere(
+        &self,
+        registry: &RegistryName,
+        repository: &Repository,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Option<Found> {
+        match self.puller.listing(registry, repository, path, query).await {
+            Ok(Some((head, body))) => {
+                let media_type = head.get(header::CONTENT_TYPE).cloned();
+                let media_type = media_type.unwrap_or_else(|| HeaderValue::from_static(JSON));
+                // The registry names itself in it, if it names anybody.
+                let next = head.get(header::LINK).and_then(|next| next.to_str().ok());
+                let next = next.filter(|next| next.starts_with("</v2/")).map(ToOwned::to_owned);
+                Some(Found::Listing { body, media_type, next })
+            }
+            Ok(None) => None,
+            Err(error) => {
+                debug!(registry = registry.as_str(), %repository, %error, "a listing comes from the store");
+                None
+            }
+        }
+    }
+
+    async fn blob(
+        &self,
+        registry: &RegistryName,
+        repository: &Repository,
+        digest: Digest,
+        headers: &HeaderMap,
+    ) -> Result<Found, Refusal> {
+        let unsatisfiable = |wanted: &Wanted, size| match wanted {
+            Wanted::Unsatisfiable => Err(Refusal::RangeInvalid { size }),
+            Wanted::Whole | Wanted::Part(_) => Ok(()),
+        };
+        let found = self.puller.blob(registry, repository, &digest).await;
+        match found.map_err(|error| self.refusal(registry, repository, error, Refusal::BlobUnknown))? {
+            pull::Found::Stored(blob) => {
                 let wanted = wanted(headers, &digest, blob.size);
-                if wanted == Wanted::Unsatisfiable {
-                    return Err(Refusal::RangeInvalid { size: blob.size });
-                }
+                unsatisfiable(&wanted, blob.size)?;
                 Ok(Found::Blob { blob, digest, wanted })
             }
-            Wish::Referrers(repository, _) => {
-                self.know(registry, &repository)?;
-                let body = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] });
-                Ok(Found::Listing { body, media_type: HeaderValue::from_static(OCI_INDEX), next: None })
+            pull::Found::Coming(flight, size) => {
+                // Of what is not known to have an end, no part is cut out.
+                let wanted = size.map_or(Wanted::Whole, |size| wanted(headers, &digest, size));
+                unsatisfiable(&wanted, size.unwrap_or_default())?;
+                Ok(Found::Coming { flight, size, digest, wanted })
             }
         }
     }
 
     fn know(&self, registry: &RegistryName, repository: &Repository) -> Result<(), Refusal> {
-        if self.store.knows(registry, repository) {
+        if self.puller.store().knows(registry, repository) {
             return Ok(());
         }
         Err(Refusal::NameUnknown(format!("nothing of {registry}/{repository} is in the store")))
     }
 
-    fn manifest(
+    /// What is named by a digest is asked of a repository, which may be unknown as well.
+    fn refusal(
         &self,
         registry: &RegistryName,
         repository: &Repository,
-        reference: &ManifestRef,
-    ) -> Result<Found, Refusal> {
-        let unknown = |what: String| Refusal::ManifestUnknown(format!("{what} is not in the store"));
-        let digest = match reference {
-            ManifestRef::Tag(tag) => {
-                let (registry, repository) = (registry.clone(), repository.clone());
-                let reference = Reference { registry, repository, tag: tag.clone() };
-                let target = self.store.resolve(&reference)?;
-                target.ok_or_else(|| unknown(reference.to_string()))?.digest
-            }
-            ManifestRef::Digest(digest) => {
-                self.know(registry, repository)?;
-                *digest
-            }
-        };
-        // A blob larger than any manifest is none.
-        let small = self.store.blob(&digest)?.is_some_and(|blob| blob.size <= MAX_MANIFEST);
-        let bytes = if small { self.store.read(&digest, MAX_MANIFEST)? } else { None };
-        let bytes = bytes.ok_or_else(|| unknown(format!("the manifest {digest}")))?;
-        let manifest = Manifest::parse(&bytes).map_err(|error| {
-            debug!(%digest, %error, "a blob that is no manifest was asked for as one");
-            unknown(format!("the manifest {digest}"))
-        })?;
-        let media_type = HeaderValue::from_str(&manifest.media_type)
-            .map_err(|_| unknown(format!("the manifest {digest}")))?;
-        Ok(Found::Manifest { bytes, media_type, digest })
-    }
-}
-
-// === impl Buffers ===
-
-impl Default for Buffers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_TRANSFERS)))
-    }
-}
-
-impl Buffers {
-    /// The size of a transfer's buffers, and the permit for large ones.
-    fn get(&self) -> (usize, Option<OwnedSemaphorePermit>) {
-        match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(permit) => (LARGE, Some(permit)),
-            Err(_) => (SMALL, None),
+        error: PullError,
+        unknown: impl FnOnce(String) -> Refusal,
+    ) -> Refusal {
+        match (&error, self.know(registry, repository)) {
+            (PullError::Absent(_), Err(unknown)) => unknown,
+            _ => refusal(error, unknown),
         }
     }
+
+    /// A few short calls to the file system.
+    async fn ask_store<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = self.puller.store().clone();
+        Ok(pull::blocking(move || ask(&store)).await?)
+    }
+}
+
+fn refusal(error: PullError, unknown: impl FnOnce(String) -> Refusal) -> Refusal {
+    if error.is_absence() { unknown(error.to_string()) } else { Refusal::Pull(error) }
+}
+
+fn listed(body: &serde_json::Value, media_type: &'static str, next: Option<String>) -> Found {
+    let media_type = HeaderValue::from_static(media_type);
+    Found::Listing { body: body.to_string().into(), media_type, next }
 }
 
 /// The part of a blob that a request is for. A resumed download names what it resumes by `If-Range`.
@@ -257,89 +277,10 @@ fn wanted(headers: &HeaderMap, digest: &Digest, size: u64) -> Wanted {
     }
 }
 
-fn entity_tag(digest: &Digest) -> String {
-    format!("\"{digest}\"")
-}
-
 /// The `Link` header's value, if more follows.
 fn next_page(path: &str, params: &Params, names: &[String], more: bool) -> Option<String> {
     let last = names.last().filter(|_| more)?;
     let n = params.n.as_deref().unwrap_or("1000");
     let ns = params.ns.as_ref().map_or_else(String::new, |ns| format!("&ns={ns}"));
     Some(format!("<{path}?n={n}&last={last}{ns}>; rel=\"next\""))
-}
-
-// === impl Found ===
-
-impl Found {
-    /// A HEAD is answered as a GET is, without the body.
-    fn into_response(self, head: bool, buffers: &Buffers) -> Response {
-        match self {
-            Self::Listing { body, media_type, next } => {
-                let mut response = Json(body).into_response();
-                response.headers_mut().insert(header::CONTENT_TYPE, media_type);
-                let next = next.and_then(|next| HeaderValue::from_str(&next).ok());
-                response.headers_mut().extend(next.map(|next| (header::LINK, next)));
-                response
-            }
-            Self::Manifest { bytes, media_type, digest } => {
-                let size = bytes.len() as u64;
-                let body = if head { Body::empty() } else { Body::from(bytes) };
-                respond(StatusCode::OK, body, size, media_type, &digest)
-            }
-            Self::Blob { blob, digest, wanted } => blob_response(blob, &digest, &wanted, head, buffers),
-        }
-    }
-}
-
-fn blob_response(blob: Blob, digest: &Digest, wanted: &Wanted, head: bool, buffers: &Buffers) -> Response {
-    let Blob { mut file, size, .. } = blob;
-    let media_type = HeaderValue::from_static("application/octet-stream");
-    // `Range` means something with GET only [RFC 9110 § 14.2].
-    let part = match wanted {
-        Wanted::Part(part) if !head => Some(part.clone()),
-        Wanted::Part(_) | Wanted::Whole | Wanted::Unsatisfiable => None,
-    };
-    let (start, length) =
-        part.as_ref().map_or((0, size), |part| (*part.start(), part.end() - part.start() + 1));
-    let body = if head {
-        Body::empty()
-    } else {
-        if let Err(error) = file.seek(SeekFrom::Start(start)) {
-            warn!(%digest, %error, "cannot read a blob");
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
-        let (chunk, permit) = buffers.get();
-        let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(chunk);
-        let chunks = ReaderStream::with_capacity(file.take(length), chunk);
-        // The permit goes with the last chunk, or with the client.
-        Body::from_stream(chunks.inspect(move |_| _ = &permit))
-    };
-    let status = if part.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    let mut response = respond(status, body, length, media_type, digest);
-    let headers = response.headers_mut();
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if let Some(part) = part {
-        let value = format!("bytes {}-{}/{size}", part.start(), part.end());
-        headers.extend(HeaderValue::from_str(&value).map(|value| (header::CONTENT_RANGE, value)));
-    }
-    response
-}
-
-fn respond(
-    status: StatusCode,
-    body: Body,
-    length: u64,
-    media_type: HeaderValue,
-    digest: &Digest,
-) -> Response {
-    let mut response = (status, body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, media_type);
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    let ascii = |text: String| HeaderValue::from_str(&text).ok();
-    headers.extend(ascii(digest.to_string()).map(|value| (CONTENT_DIGEST, value)));
-    headers.extend(ascii(entity_tag(digest)).map(|value| (header::ETAG, value)));
-    response
 }

@@ -6,9 +6,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use tracing::{debug, error};
+use std::error::Error;
+use tracing::{debug, error, warn};
 
-use crate::store::StoreError;
+use crate::{pull::PullError, store::StoreError, upstream::UpstreamError};
 
 /// Why a request got no image.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,8 @@ pub(super) enum Refusal {
     RangeInvalid { size: u64 },
     #[error("the store failed")]
     Store(#[from] StoreError),
+    #[error("{}", said(.0))]
+    Pull(PullError),
 }
 
 // === impl Refusal ===
@@ -53,6 +56,15 @@ impl Refusal {
             Self::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::RangeInvalid { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID"),
             Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+            Self::Pull(error) => match error.upstream() {
+                Some(UpstreamError::Denied { .. } | UpstreamError::Challenge { .. }) => {
+                    (StatusCode::FORBIDDEN, "DENIED")
+                }
+                Some(UpstreamError::TooMany { .. }) => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+                // Nobody's fault here: containerd goes to the next mirror.
+                Some(_) => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
+                None => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+            },
         }
     }
 }
@@ -61,7 +73,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
         if let Self::Store(error) = &self {
-            error!(error = error as &dyn std::error::Error, "cannot serve an image");
+            error!(error = error as &dyn Error, "cannot serve an image");
+        } else if let Self::Pull(error) = &self {
+            warn!(error = error as &dyn Error, "cannot get an image");
         } else {
             debug!(code, reason = %self, "refused an image");
         }
@@ -74,9 +88,25 @@ impl IntoResponse for Refusal {
                 HeaderValue::from_str(&format!("bytes */{size}")).expect("digits and ASCII"),
             );
         }
+        if let Self::Pull(error) = &self
+            && let Some(UpstreamError::TooMany { again_in: Some(wait), .. }) = error.upstream()
+        {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
         if matches!(self, Self::Unsupported) {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
         response
     }
+}
+
+/// An error with what is behind it: the client has no log of this machine.
+fn said(error: &PullError) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said = format!("{said}: {error}");
+        cause = error.source();
+    }
+    said
 }

@@ -9,7 +9,7 @@ use super::{
     request::{ManifestRef, Wish, page},
     *,
 };
-use crate::store::{Descriptor, Digest, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
+use crate::store::{Descriptor, Digest, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Store};
 
 struct Running {
     _dir: TempDir,
@@ -47,7 +47,7 @@ fn running() -> Running {
     let bound = bind(listeners).unwrap();
     let [address, any] = bound.addresses().try_into().unwrap();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(bound.serve(store.clone(), stop.clone().cancelled_owned()));
+    let task = tokio::spawn(bound.serve(Puller::offline(store.clone()), stop.clone().cancelled_owned()));
     // For its TLS provider.
     crate::client::client(None).unwrap();
     let client = Client::builder().no_proxy().build().unwrap();

@@ -1,0 +1,148 @@
+//! How much of the disk belongs to what came from elsewhere, and what gives way to what is wanted now.
+//!
+//! Whatever came from a registry can come again, so the blob that was used longest ago goes when another one needs its
+//! place. What was given here, and all that it is made of, stays. A file that is being read is read to its end, whether it
+//! still has a name or not.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tracing::{info, warn};
+
+use super::{FROM_UPSTREAM, ORIGIN, PullError};
+use crate::store::{Digest, Store, StoreError};
+
+/// A use is written down if the last one was so long before.
+const NOTED: Duration = Duration::from_secs(60 * 60);
+
+/// The place that there is. Copies share it.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    store: Store,
+    limit: u64,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// The blobs that may go, how large they are, and when they were used last.
+    blobs: HashMap<Digest, (u64, SystemTime)>,
+    /// They, what stays, and what is claimed.
+    total: u64,
+}
+
+/// A place for a blob that comes; it is free again if that does not.
+#[derive(Debug)]
+pub(super) struct Claim {
+    room: Room,
+    size: u64,
+}
+
+// === impl Room ===
+
+impl Room {
+    /// The place for a store that may grow up to `limit` bytes.
+    pub(super) fn new(store: Store, limit: u64) -> Result<Self, PullError> {
+        let stays = pinned(&store)?;
+        let mut taken = Taken::default();
+        for (digest, size, used) in store.blobs()? {
+            taken.total += size;
+            if !stays.contains(&digest) {
+                taken.blobs.insert(digest, (size, used));
+            }
+        }
+        Ok(Self { store, limit, taken: Arc::new(Mutex::new(taken)) })
+    }
+
+    /// Makes place for so many bytes.
+    pub(super) fn claim(&self, size: u64) -> Result<Claim, PullError> {
+        let mut claim = Claim { room: self.clone(), size: 0 };
+        claim.grow(size)?;
+        Ok(claim)
+    }
+
+    /// A blob is used.
+    pub(super) fn note(&self, digest: &Digest) {
+        let now = SystemTime::now();
+        let mut taken = self.taken();
+        let Some((_, used)) = taken.blobs.get_mut(digest) else { return };
+        let is_news = now.duration_since(*used).is_ok_and(|since| since > NOTED);
+        *used = now;
+        drop(taken);
+        if is_news && let Err(error) = self.store.touch(digest, now) {
+            warn!(%digest, %error, "a blob's use is not remembered when this program begins again");
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Taken ===
+
+impl Taken {
+    /// The blob that was used longest ago.
+    fn oldest(&self) -> Option<Digest> {
+        self.blobs.iter().min_by_key(|(_, (_, used))| *used).map(|(digest, _)| *digest)
+    }
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// Makes it as large as this, if it is smaller.
+    pub(super) fn grow(&mut self, size: u64) -> Result<(), PullError> {
+        let more = size.saturating_sub(self.size);
+        let mut taken = self.room.taken();
+        while taken.total.saturating_add(more) > self.room.limit {
+            let Some(oldest) = taken.oldest().filter(|_| size <= self.room.limit) else {
+                return Err(PullError::NoRoom { size, limit: self.room.limit });
+            };
+            let (freed, _) = taken.blobs.remove(&oldest).unwrap_or((0, SystemTime::UNIX_EPOCH));
+            self.room.store.remove_blob(&oldest)?;
+            taken.total = taken.total.saturating_sub(freed);
+            info!(digest = %oldest, freed, "a blob gives way to another");
+        }
+        taken.total += more;
+        self.size += more;
+        Ok(())
+    }
+
+    /// The blob is there.
+    pub(super) fn keep(mut self, digest: Digest, size: u64) {
+        let mut taken = self.room.taken();
+        taken.total = taken.total.saturating_sub(self.size);
+        let before = taken.blobs.insert(digest, (size, SystemTime::now()));
+        // Of one that was there before there is still one.
+        taken.total += if before.is_some() { 0 } else { size };
+        drop(taken);
+        self.size = 0;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut taken = self.room.taken();
+        taken.total = taken.total.saturating_sub(self.size);
+    }
+}
+
+/// All that the images are made of that were given here.
+fn pinned(store: &Store) -> Result<BTreeSet<Digest>, StoreError> {
+    let mut all = BTreeSet::new();
+    for (reference, target) in store.refs()? {
+        if target.annotations.get(ORIGIN).is_some_and(|origin| origin == FROM_UPSTREAM) {
+            continue;
+        }
+        match store.closure(&target.digest) {
+            Ok(closure) => all.extend(closure.present.into_keys()),
+            Err(error) => {
+                warn!(%reference, %error, "an image that was given here is not whole");
+                all.insert(target.digest);
+            }
+        }
+    }
+    Ok(all)
+}

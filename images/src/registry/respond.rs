@@ -1,0 +1,166 @@
+//! From what was found to what is sent.
+
+use std::{
+    io::{Seek, SeekFrom},
+    ops::RangeInclusive,
+    sync::Arc,
+};
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::{
+    io::AsyncReadExt,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::io::ReaderStream;
+use tracing::warn;
+
+use crate::pull::{Flight, Held};
+use crate::store::{Blob, Digest, OCI_MANIFEST};
+
+use super::range::Wanted;
+
+/// What is read from disk at once: few calls …
+const LARGE: usize = 256 * 1024;
+/// … for so many transfers at a time …
+const LARGE_TRANSFERS: usize = 24;
+/// … and small pieces for those beyond, so that hundreds of clients, slow ones too, fit into a node's memory.
+const SMALL: usize = 32 * 1024;
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Hands out the large buffers.
+#[derive(Debug, Clone)]
+pub(super) struct Buffers(Arc<Semaphore>);
+
+/// What a look-up came to.
+pub(super) enum Found {
+    Listing { body: Bytes, media_type: HeaderValue, next: Option<String> },
+    Manifest(Held),
+    Blob { blob: Blob, digest: Digest, wanted: Wanted },
+    Coming { flight: Arc<Flight>, size: Option<u64>, digest: Digest, wanted: Wanted },
+}
+
+// === impl Buffers ===
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_TRANSFERS)))
+    }
+}
+
+impl Buffers {
+    /// The size of a transfer's buffers, and the permit for large ones.
+    fn get(&self) -> (usize, Option<OwnedSemaphorePermit>) {
+        match Arc::clone(&self.0).try_acquire_owned() {
+            Ok(permit) => (LARGE, Some(permit)),
+            Err(_) => (SMALL, None),
+        }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// A HEAD is answered as a GET is, without the body.
+    pub(super) fn into_response(self, head: bool, buffers: &Buffers) -> Response {
+        match self {
+            Self::Listing { body, media_type, next } => {
+                let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
+                let next = next.and_then(|next| HeaderValue::from_str(&next).ok());
+                response.headers_mut().extend(next.map(|next| (header::LINK, next)));
+                response
+            }
+            Self::Manifest(Held { bytes, media_type, digest }) => {
+                let size = bytes.len() as u64;
+                let body = if head { Body::empty() } else { Body::from(bytes) };
+                // It came in a header, or was read from what is served.
+                let media_type = HeaderValue::from_str(&media_type)
+                    .unwrap_or_else(|_| HeaderValue::from_static(OCI_MANIFEST));
+                respond(StatusCode::OK, body, Some(size), media_type, &digest)
+            }
+            Self::Coming { flight, size, digest, wanted } => coming(&flight, size, &digest, &wanted, head),
+            Self::Blob { blob, digest, wanted } => blob_response(blob, &digest, &wanted, head, buffers),
+        }
+    }
+}
+
+fn blob_response(blob: Blob, digest: &Digest, wanted: &Wanted, head: bool, buffers: &Buffers) -> Response {
+    let Blob { mut file, size, .. } = blob;
+    let part = part(wanted, head);
+    let (start, length) =
+        part.as_ref().map_or((0, size), |part| (*part.start(), part.end() - part.start() + 1));
+    let body = if head {
+        Body::empty()
+    } else {
+        if let Err(error) = file.seek(SeekFrom::Start(start)) {
+            warn!(%digest, %error, "cannot read a blob");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+        let (chunk, permit) = buffers.get();
+        let mut file = tokio::fs::File::from_std(file);
+        file.set_max_buf_size(chunk);
+        let chunks = ReaderStream::with_capacity(file.take(length), chunk);
+        // The permit goes with the last chunk, or with the client.
+        Body::from_stream(chunks.inspect(move |_| _ = &permit))
+    };
+    partial(body, part, Some(size), digest)
+}
+
+/// A blob that is on its way.
+fn coming(flight: &Flight, size: Option<u64>, digest: &Digest, wanted: &Wanted, head: bool) -> Response {
+    let part = part(wanted, head);
+    let (from, to) = part.as_ref().map_or((0, size), |part| (*part.start(), Some(part.end() + 1)));
+    let body = if head { Body::empty() } else { Body::from_stream(flight.read(from, to)) };
+    partial(body, part, size, digest)
+}
+
+/// `Range` means something with GET only [RFC 9110 § 14.2].
+fn part(wanted: &Wanted, head: bool) -> Option<RangeInclusive<u64>> {
+    match wanted {
+        Wanted::Part(part) if !head => Some(part.clone()),
+        Wanted::Part(_) | Wanted::Whole | Wanted::Unsatisfiable => None,
+    }
+}
+
+/// A blob of `size` bytes, or a part of it.
+fn partial(body: Body, part: Option<RangeInclusive<u64>>, size: Option<u64>, digest: &Digest) -> Response {
+    let media_type = HeaderValue::from_static("application/octet-stream");
+    let status = if part.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let length = part.as_ref().map(|part| part.end() - part.start() + 1).or(size);
+    let mut response = respond(status, body, length, media_type, digest);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let (Some(part), Some(size)) = (part, size) {
+        let value = format!("bytes {}-{}/{size}", part.start(), part.end());
+        headers.extend(HeaderValue::from_str(&value).map(|value| (header::CONTENT_RANGE, value)));
+    }
+    response
+}
+
+fn respond(
+    status: StatusCode,
+    body: Body,
+    length: Option<u64>,
+    media_type: HeaderValue,
+    digest: &Digest,
+) -> Response {
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, media_type);
+    headers.extend(length.map(|length| (header::CONTENT_LENGTH, HeaderValue::from(length))));
+    let ascii = |text: String| HeaderValue::from_str(&text).ok();
+    headers.extend(ascii(digest.to_string()).map(|value| (CONTENT_DIGEST, value)));
+    headers.extend(ascii(entity_tag(digest)).map(|value| (header::ETAG, value)));
+    response
+}
+
+/// What a blob is known by to who resumes it.
+pub(super) fn entity_tag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}

@@ -112,6 +112,7 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     let mut anycasts = Vec::new();
     if let Some(seed) = &settings.seed {
         let images = seed::image_store(&seed.image_stores)?;
+        let images = seed::puller(&seed.mirrors, &plan, images)?;
         let mirrors = seed::open_mirrors(&plan)?;
         let certifier = seed::certifier(&settings, &plan, &store)?;
         tasks.spawn("approver", until(stopped.clone(), approver::run(api.clone(), certifier)).map(Ok));

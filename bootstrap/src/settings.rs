@@ -13,8 +13,9 @@ use images::kubernetes::Source;
 use ipnet::{Ipv4Net, Ipv6Net};
 use mesh::AddressPlan;
 
-use crate::gateway::settings::NetbootSettings;
+use crate::gateway::settings::{MirrorSettings, NetbootSettings};
 
+mod credentials;
 mod keys;
 mod parse;
 mod raw;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub netboot: NetbootSettings,
     /// Whether firmware that boots by HTTP is to do it by HTTPS.
     pub https: bool,
+    /// How a seed's mirrors get what they have not got.
+    pub mirrors: MirrorSettings,
     /// What images are made of.
     pub image: ImageSettings,
     /// How pods get their addresses.
@@ -126,6 +129,7 @@ impl Settings {
                 ntp: reader.list("netboot.ntp", parse::display_error::<Ipv6Addr>),
             },
             https: reader.required("netboot.https", parse::display_error::<bool>),
+            mirrors: reader.mirrors(),
             image: ImageSettings {
                 suite: reader.required("image.suite", parse::suite),
                 mirror: reader.optional("image.mirror", parse::url),

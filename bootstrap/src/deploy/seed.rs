@@ -173,6 +173,7 @@ impl Seed<'_> {
                 image_stores: vec![PathBuf::from(OWN_IMAGES), store],
                 excluded: self.uplink.iter().map(|uplink| uplink.mac).collect(),
                 boot_authority_key: pki.boot_key_file(),
+                mirrors: settings.mirrors.clone(),
             }),
             forced_links: self.forced_links.clone(),
         }

@@ -1,16 +1,21 @@
 //! What a seed does besides: the first line of the ledger, the registry mirrors, and the certificates of boot servers.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use images::client::{Route, client_by};
+use images::pull::{Puller, Revalidate, Upstreams};
 use images::registry::{Bound, Listener};
 use images::store::Store as ImageStore;
+use images::upstream::UpstreamConfig;
 use mesh::store::transact;
 use mesh::{AddressPlan, Change, Machine, Mirror, NodeName, Store, StoreError};
 
-use super::settings::GatewaySettings;
+use super::settings::{Ask, GatewaySettings, MirrorSettings};
 use crate::join::Certifier;
 use crate::pki::boot::BootSigner;
 use crate::store::journal::MeshStore;
@@ -53,6 +58,38 @@ pub fn image_store(folders: &[PathBuf]) -> Result<ImageStore> {
         store = store.over(lower).with_context(|| what(lower))?;
     }
     Ok(store)
+}
+
+/// The seed's images, and who is asked for those that it has not got.
+///
+/// # Errors
+///
+/// A registry's name or place is none, or the way out cannot be used.
+pub fn puller(settings: &MirrorSettings, plan: &AddressPlan, store: ImageStore) -> Result<Puller> {
+    let MirrorSettings { ask, room, revalidate, endpoints, credentials, proxy, no_proxy, authorities } =
+        settings;
+    if *ask == Ask::Nobody {
+        return Ok(Puller::offline(store));
+    }
+    let route = Route { proxy: proxy.clone(), no_proxy: no_proxy.clone(), authorities: authorities.clone() };
+    let client = client_by(&route).context("cannot reach registries")?;
+    let mirrored = plan.mirrors.iter().map(|mirror| &mirror.registry);
+    let named: BTreeSet<&String> = mirrored.chain(endpoints.keys()).chain(credentials.keys()).collect();
+    let configs = named.into_iter().map(|name| {
+        let registry = name.parse().with_context(|| format!("`{name}` is no registry"))?;
+        let endpoint = endpoints.get(name).map(|place| place.parse());
+        let endpoint = endpoint.transpose().with_context(|| format!("the place of {name} is no URL"))?;
+        Ok(UpstreamConfig { registry, endpoint, credentials: credentials.get(name).cloned() })
+    });
+    let configs = configs.collect::<Result<_>>()?;
+    let upstreams =
+        Upstreams::new(configs, *ask == Ask::Everybody, &client).context("cannot ask registries")?;
+    let revalidate = match revalidate {
+        None => Revalidate::Never,
+        Some(0) => Revalidate::Always,
+        Some(seconds) => Revalidate::After(Duration::from_secs(*seconds)),
+    };
+    Puller::new(store, *room, upstreams, revalidate).context("cannot tell what the image store holds")
 }
 
 /// Opens the mirrors' ports. The checker puts their addresses on `lo` once they answer.

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
 use ignition::SitePlan;
+use images::upstream::Credentials;
 use mesh::{Block, Machine, NodeName};
 use netboot_server::Services;
 use serde::{Deserialize, Serialize};
@@ -69,6 +71,44 @@ pub struct SeedSettings {
     /// The file of the key of [`GatewaySettings::boot_authority`], if there is one.
     #[serde(default)]
     pub boot_authority_key: Option<PathBuf>,
+    /// How its mirrors get what they have not got.
+    #[serde(default)]
+    pub mirrors: MirrorSettings,
+}
+
+/// How a seed's mirrors get what they have not got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorSettings {
+    /// Whom they ask.
+    pub ask: Ask,
+    /// How many octets of images there may be, what the seed was given included.
+    pub room: u64,
+    /// After how many seconds a tag is looked up again; 0 for each time, none for never.
+    pub revalidate: Option<u64>,
+    /// Where registries are that are not at their names by HTTPS.
+    pub endpoints: BTreeMap<String, String>,
+    /// Who asks.
+    pub credentials: BTreeMap<String, Credentials>,
+    /// By way of whom.
+    pub proxy: Option<String>,
+    /// Who is asked without the proxy.
+    pub no_proxy: Vec<String>,
+    /// Certificate authorities besides the usual ones, in PEM.
+    pub authorities: Option<String>,
+}
+
+/// Which registries are asked for what is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ask {
+    /// None: what the seed was given is all there is.
+    #[default]
+    Nobody,
+    /// Those that have a mirror.
+    Mirrored,
+    /// Those, and whichever else a node names that has a public name.
+    Everybody,
 }
 
 /// The files that machines boot from, by sha256.
@@ -130,6 +170,21 @@ impl GatewaySettings {
     pub fn block(&self) -> Result<Block> {
         let number = self.machine.block;
         self.site.plan.block(number).with_context(|| format!("the address plan has no block {}", number.0))
+    }
+}
+
+// === impl Ask ===
+
+impl FromStr for Ask {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "nobody" => Ok(Self::Nobody),
+            "mirrored" => Ok(Self::Mirrored),
+            "everybody" => Ok(Self::Everybody),
+            _ => Err(format!("`{text}` is none of nobody, mirrored and everybody")),
+        }
     }
 }
 

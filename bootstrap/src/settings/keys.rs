@@ -58,6 +58,38 @@ pub const KEYS: &[Key] = &[
         "whether firmware that boots by HTTP does it by HTTPS: enrol auth/boot-ca.der in it",
         "false",
     ),
+    with_default(
+        "mirrors.ask",
+        "registries that the seed asks for what it has not got: nobody, mirrored, or everybody with a public name",
+        "\"everybody\"",
+    ),
+    with_default("mirrors.room", "how much of its disk the seed fills with images", "\"6GiB\""),
+    with_default(
+        "mirrors.revalidate",
+        "how old a tag may be before it is looked up again, as 5m; always, or never",
+        "\"5m\"",
+    ),
+    with_default("mirrors.endpoints", "registries that are elsewhere than at their names, as NAME=URL", "[]"),
+    with_default(
+        "mirrors.credentials",
+        "none, or a file of users and passwords of registries as docker login writes it",
+        "\"none\"",
+    ),
+    without(
+        "mirrors.proxy",
+        "proxy by which the seed reaches registries",
+        "\"http://proxy.example.net:3128\"",
+    ),
+    with_default(
+        "mirrors.no-proxy",
+        "names, domains, addresses and networks that are reached without it",
+        "[]",
+    ),
+    with_default(
+        "mirrors.authorities",
+        "none, or a file of authorities in PEM that registries may have besides the usual ones",
+        "\"none\"",
+    ),
     with_default("image.suite", "Debian's suite", "\"trixie\""),
     without(
         "image.mirror",

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ignition::Cni;
+use images::store::RegistryName;
 use ipnet::{Ipv4Net, Ipv6Net};
 use mesh::AddressPlan;
 use netboot_server::DomainName;
@@ -13,7 +14,8 @@ use toml::Value;
 
 use super::keys::Key;
 use super::raw::default;
-use super::{ConfigError, Raw};
+use super::{ConfigError, Raw, credentials};
+use crate::gateway::settings::{Ask, MirrorSettings};
 
 /// Least memory that a machine boots with, in MiB.
 const LEAST_MEMORY_MIB: u64 = 512;
@@ -94,6 +96,20 @@ impl Reader {
         plan
     }
 
+    /// How a seed's mirrors get what they have not got. The files are read: they go to the seed.
+    pub(super) fn mirrors(&mut self) -> MirrorSettings {
+        MirrorSettings {
+            ask: self.required("mirrors.ask", display_error::<Ask>),
+            room: self.required("mirrors.room", size),
+            revalidate: self.required("mirrors.revalidate", age),
+            endpoints: self.list("mirrors.endpoints", endpoint).into_iter().collect(),
+            credentials: self.required("mirrors.credentials", credentials::read),
+            proxy: self.optional("mirrors.proxy", url),
+            no_proxy: self.list("mirrors.no-proxy", |text| Ok(text.to_owned())),
+            authorities: self.required("mirrors.authorities", authorities),
+        }
+    }
+
     fn value(&self, name: &str) -> Option<Value> {
         let given = self.raw.values.get(name).map(|(value, _)| value.clone());
         given.or_else(|| Key::find(name).and_then(default))
@@ -155,6 +171,31 @@ fn registry(text: &str) -> Result<String, String> {
     } else {
         Err(format!("`{text}` is no registry, as docker.io is one"))
     }
+}
+
+/// `registry.example=http://10.0.0.1:5000`
+fn endpoint(text: &str) -> Result<(String, String), String> {
+    let (name, place) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=URL"))?;
+    Ok((display_error::<RegistryName>(name)?.as_str().to_owned(), url(place)?))
+}
+
+/// `5m`, `always`, `never`, in seconds.
+fn age(text: &str) -> Result<Option<u64>, String> {
+    match text {
+        "never" => Ok(None),
+        "always" => Ok(Some(0)),
+        time => duration(time).map(|time| Some(time.as_secs())),
+    }
+}
+
+fn authorities(path: &str) -> Result<Option<String>, String> {
+    if path == "none" {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("`{path}` cannot be read: {error}"))?;
+    let route = images::client::Route { authorities: Some(text.clone()), ..Default::default() };
+    images::client::client_by(&route).map_err(|error| format!("`{path}`: {error}"))?;
+    Ok(Some(text))
 }
 
 /// A path is only looked at, by reading it: the configuration goes into every node.

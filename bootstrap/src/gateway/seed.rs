@@ -89,7 +89,10 @@ pub fn puller(settings: &MirrorSettings, plan: &AddressPlan, store: ImageStore) 
         Some(0) => Revalidate::Always,
         Some(seconds) => Revalidate::After(Duration::from_secs(*seconds)),
     };
-    Puller::new(store, *room, upstreams, revalidate).context("cannot tell what the image store holds")
+    // The cluster's own data are on the same disk.
+    let most = store.capacity().context("cannot tell how large the image store's disk is")? / 2;
+    Puller::new(store, (*room).min(most), upstreams, revalidate)
+        .context("cannot tell what the image store holds")
 }
 
 /// Opens the mirrors' ports. The checker puts their addresses on `lo` once they answer.

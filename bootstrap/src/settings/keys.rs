@@ -63,7 +63,11 @@ pub const KEYS: &[Key] = &[
         "registries that the seed asks for what it has not got: nobody, mirrored, or everybody with a public name",
         "\"everybody\"",
     ),
-    with_default("mirrors.room", "how much of its disk the seed fills with images", "\"6GiB\""),
+    with_default(
+        "mirrors.room",
+        "how much of its disk the seed fills with images; never more than half",
+        "\"6GiB\"",
+    ),
     with_default(
         "mirrors.revalidate",
         "how old a tag may be before it is looked up again, as 5m; always, or never",

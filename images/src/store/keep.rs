@@ -31,6 +31,18 @@ impl Store {
         Ok(all)
     }
 
+    /// How many bytes the file system has that is written to, whoever has them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::ReadOnly`] or [`StoreError::Io`].
+    pub fn capacity(&self) -> Result<u64, StoreError> {
+        let upper = self.upper().ok_or(StoreError::ReadOnly)?;
+        let stat = rustix::fs::statvfs(upper);
+        let stat = stat.map_err(|error| StoreError::io("measuring the disk of", upper, error.into()))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
     /// Remembers when a blob was used.
     ///
     /// # Errors

@@ -94,6 +94,14 @@ pub fn client(authorities: Option<&Path>) -> Result<reqwest::Client, ClientError
     builder.build().map_err(ClientError::Build)
 }
 
+/// Where a part begins, and how long the whole is if the server knows `[RFC 9110 § 14.4]`.
+pub(crate) fn content_range(response: &reqwest::Response) -> Option<(u64, Option<u64>)> {
+    let value = response.headers().get(reqwest::header::CONTENT_RANGE)?.to_str().ok()?;
+    let (part, size) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = part.split_once('-')?;
+    Some((start.trim().parse().ok()?, size.trim().parse().ok()))
+}
+
 fn builder() -> reqwest::ClientBuilder {
     // aws-lc-rs is the tree's only provider; whoever was first has installed the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -148,8 +148,8 @@ impl Puller {
             self.use_blob(digest).await;
             return Ok(Found::Stored(blob));
         }
-        let name = || format!("{}/{}@{digest}", registry.as_str(), repository.as_str());
-        let upstream = upstream.ok_or_else(|| PullError::Absent(name()))?;
+        let absent = || PullError::Absent(format!("{registry}/{repository}@{digest}"));
+        let upstream = upstream.ok_or_else(absent)?;
         loop {
             let flight = self.flight(&upstream, repository, digest);
             match flight.head().await {

@@ -1,8 +1,8 @@
 //! The pull half of the OCI distribution API, for what the store holds and what it can fetch.
 //!
 //! A listener stands for one upstream registry (`http://[docker.io's mirror]:5000`); a client that names another one by
-//! `?ns=`, as containerd does for mirrors, gets that one's images. Blobs stream from disk in chunks; what a client costs does not grow with what it
-//! pulls.
+//! `?ns=`, as containerd does for mirrors, gets that one's images. Blobs stream from disk in chunks; what a client costs
+//! does not grow with what it pulls.
 //!
 //! *Architecture invariant:* nobody is served the whole of what the store has not verified, and no client writes.
 

@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RANGE, WWW_AUTHENTICATE,
+};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use crate::client::content_range;
 use crate::store::{
     DOCKER_LIST, DOCKER_MANIFEST, Digest, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST, RegistryName, Repository,
 };
@@ -378,20 +381,6 @@ impl fmt::Debug for Credentials {
 
 /// What the registry says, and not what is left to come.
 fn length(response: &Response) -> Option<u64> {
-    let value = response.headers().get(reqwest::header::CONTENT_LENGTH)?;
+    let value = response.headers().get(CONTENT_LENGTH)?;
     value.to_str().ok()?.parse().ok()
-}
-
-/// Where a part begins, and how long the whole is `[RFC 9110 § 14.4]`.
-fn content_range(response: &Response) -> Option<(u64, Option<u64>)> {
-    let value = response.headers().get(reqwest::header::CONTENT_RANGE)?.to_str().ok()?;
-    let (part, size) = value.strip_prefix("bytes ")?.split_once('/')?;
-    let (start, _) = part.split_once('-')?;
-    Some((start.trim().parse().ok()?, size.trim().parse().ok()))
-}
-
-fn secret(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

@@ -112,3 +112,27 @@ fn other_prefixes_move_every_address() {
     let overlap = from_toml("[libvirt]\nhost-v6 = \"fd65:7b9c:569:680::1/64\"\n").unwrap_err();
     assert!(overlap.to_string().contains("overlaps addresses.anycast"), "{overlap}");
 }
+
+#[test]
+fn mirrors_ask_whom_they_are_told_to_and_mistakes_are_named() {
+    use crate::gateway::settings::Ask;
+
+    let mirrors = from_toml("").unwrap().mirrors;
+    assert_eq!((mirrors.ask, mirrors.room, mirrors.revalidate), (Ask::Everybody, 6 << 30, Some(300)));
+    let text = "[mirrors]\nask = \"mirrored\"\nrevalidate = \"always\"\nproxy = \"http://10.0.0.1:3128\"\n\
+                endpoints = [\"Registry.example=http://10.0.0.2:5000\"]\n";
+    let mirrors = from_toml(text).unwrap().mirrors;
+    assert_eq!((mirrors.ask, mirrors.revalidate), (Ask::Mirrored, Some(0)));
+    assert_eq!(mirrors.endpoints["registry.example"], "http://10.0.0.2:5000");
+    for (line, problem) in [
+        ("ask = \"all\"", "none of nobody, mirrored and everybody"),
+        ("revalidate = \"5\"", "no duration"),
+        ("endpoints = [\"registry.example\"]", "not NAME=URL"),
+        ("credentials = \"/no/such/file\"", "cannot be read"),
+        ("authorities = \"/dev/null\"", "no PEM certificate"),
+        ("proxy = \"proxy:3128\"", "no http(s) URL"),
+    ] {
+        let said = from_toml(&format!("[mirrors]\n{line}\n")).unwrap_err().to_string();
+        assert!(said.contains(problem), "{said}");
+    }
+}

@@ -172,13 +172,31 @@ impl Fetch {
         if self.is_stored().await? {
             return Ok(());
         }
-        let (mut partial, begun) = self.open().await?;
+        let partial = self.open().await?;
         let mut claim = self.claim(partial.size()).await?;
+        let fetched = self.fetch(partial, &mut claim).await;
+        let (store, digest) = (self.store.clone(), self.digest);
+        let left = match &fetched {
+            Ok(size) => *size,
+            // What has no place leaves nothing behind; what broke off is gone on with by who asks next.
+            Err(error) if error.is_for_room() => {
+                blocking(move || store.remove_blob(&digest)).await?;
+                0
+            }
+            Err(_) => blocking(move || store.begun(&digest)).await,
+        };
+        claim.into_iter().filter(|_| left > 0).for_each(|claim| claim.keep(digest, left));
+        fetched.map(drop)
+    }
+
+    /// Fetches what is missing, as often as it takes, and gives how much of the blob is stored then.
+    async fn fetch(&self, mut partial: Partial, claim: &mut Option<Claim>) -> Result<u64, PullError> {
+        let begun = partial.size() > 0;
         let mut failures = 0;
         loop {
             let before = partial.size();
-            let error = match self.attempt(partial, &mut claim).await? {
-                Ended::Whole(whole) => return self.land(whole, claim, begun).await,
+            let error = match self.attempt(partial, claim).await? {
+                Ended::Whole(whole) => return self.land(whole, begun).await,
                 Ended::Broken(left, error) => {
                     partial = left;
                     error
@@ -206,21 +224,21 @@ impl Fetch {
         Ok(true)
     }
 
-    /// What is there of the blob, and whether that is anything.
-    async fn open(&self) -> Result<(Partial, bool), PullError> {
+    /// What is there of the blob.
+    async fn open(&self) -> Result<Partial, PullError> {
         let (store, digest) = (self.store.clone(), self.digest);
         let partial = blocking(move || store.partial(&digest)).await?;
-        let begun = partial.size() > 0;
         self.progress.send_modify(|progress| {
             progress.file = Some(partial.file());
             progress.written = partial.size();
         });
-        Ok((partial, begun))
+        Ok(partial)
     }
 
     async fn claim(&self, size: u64) -> Result<Option<Claim>, PullError> {
         let Some(room) = self.room.clone() else { return Ok(None) };
-        blocking(move || room.claim(size)).await.map(Some)
+        let digest = self.digest;
+        blocking(move || room.resume(&digest, size)).await.map(Some)
     }
 
     async fn attempt(&self, mut partial: Partial, claim: &mut Option<Claim>) -> Result<Ended, PullError> {
@@ -274,7 +292,7 @@ impl Fetch {
     }
 
     /// Proves it, lets readers have its end, and makes it durable.
-    async fn land(&self, partial: Partial, claim: Option<Claim>, begun: bool) -> Result<(), PullError> {
+    async fn land(&self, partial: Partial, begun: bool) -> Result<u64, PullError> {
         if let Err(error) = partial.prove() {
             warn!(digest = %self.digest, begun, %error, "a blob came that is another");
             self.forget(partial).await?;
@@ -283,13 +301,13 @@ impl Fetch {
         self.progress.send_modify(|progress| progress.end = Some(End::Whole));
         let (digest, size) = (self.digest, partial.size());
         match blocking(move || partial.commit()).await {
-            Ok(()) => claim.into_iter().for_each(|claim| claim.keep(digest, size)),
-            // Who waits for it has it; the next one has to fetch it again.
+            Ok(()) => Ok(size),
+            // Who waits for it has it; the next one has to fetch its end again.
             Err(error) => {
                 warn!(%digest, error = &error as &dyn std::error::Error, "a blob was fetched and not stored");
+                Ok(self.store.begun(&digest))
             }
         }
-        Ok(())
     }
 
     async fn forget(&self, partial: Partial) -> Result<(), PullError> {

@@ -42,7 +42,7 @@ impl Puller {
         if let Some(held) = self.held(registry, repository, digest).await? {
             return Ok(held);
         }
-        let name = format!("{}/{}@{digest}", registry.as_str(), repository.as_str());
+        let name = format!("{registry}/{repository}@{digest}");
         let Some(upstream) = self.inner.upstreams.of(registry)? else { return Err(PullError::Absent(name)) };
         let turn = self.turn(&name);
         let _turn = turn.lock().await;
@@ -71,27 +71,26 @@ impl Puller {
         if let Some(held) = self.current(reference, asked).await? {
             return Ok(held);
         }
-        let stored = self.stored(reference).await?;
-        let error = match self.look_up(&upstream, reference, stored.as_ref()).await {
-            Ok(held) => {
-                self.note(reference);
-                return Ok(held);
-            }
-            Err(error) => error,
+        let stored = match self.target(reference).await? {
+            Some(target) => self.held(&reference.registry, &reference.repository, &target.digest).await?,
+            None => None,
         };
-        match (stored, error) {
-            (Some(held), PullError::Upstream(error)) => {
+        let held = match (self.look_up(&upstream, reference, stored.as_ref()).await, stored) {
+            (Ok(held), _) => held,
+            (Err(PullError::Upstream(error)), Some(held)) => {
                 warn!(%reference, %error, "a tag could not be looked up; it is served as it was seen last");
-                Ok(held)
+                held
             }
-            (_, error) => Err(error),
-        }
+            (Err(error), _) => return Err(error),
+        };
+        // Nor does everybody wait for a registry that is away.
+        self.note(reference);
+        Ok(held)
     }
 
     /// What is here of a tag, if it need not be looked up.
     async fn current(&self, reference: &Reference, asked: Instant) -> Result<Option<Held>, PullError> {
-        let (store, name) = (self.inner.store.clone(), reference.clone());
-        let Some(target) = blocking(move || store.resolve(&name)).await? else { return Ok(None) };
+        let Some(target) = self.target(reference).await? else { return Ok(None) };
         let ours = target.annotations.get(ORIGIN).is_none_or(|origin| origin != FROM_UPSTREAM);
         let seen = self.seen().get(reference).copied();
         let good = ours
@@ -106,11 +105,10 @@ impl Puller {
         self.held(&reference.registry, &reference.repository, &target.digest).await
     }
 
-    /// What is here of a tag, however old.
-    async fn stored(&self, reference: &Reference) -> Result<Option<Held>, PullError> {
+    /// What a tag points to here, however long ago it was looked up.
+    async fn target(&self, reference: &Reference) -> Result<Option<Descriptor>, PullError> {
         let (store, name) = (self.inner.store.clone(), reference.clone());
-        let Some(target) = blocking(move || store.resolve(&name)).await? else { return Ok(None) };
-        self.held(&reference.registry, &reference.repository, &target.digest).await
+        Ok(blocking(move || store.resolve(&name)).await?)
     }
 
     async fn look_up(

@@ -1,8 +1,8 @@
 //! How much of the disk belongs to what came from elsewhere, and what gives way to what is wanted now.
 //!
 //! Whatever came from a registry can come again, so the blob that was used longest ago goes when another one needs its
-//! place. What was given here, and all that it is made of, stays. A file that is being read is read to its end, whether it
-//! still has a name or not.
+//! place, or what is left of a fetch that failed. What was given here, and all that it is made of, stays. A file that is
+//! being read is read to its end, whether it still has a name or not.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ pub(super) struct Room {
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// The blobs that may go, how large they are, and when they were used last.
+    /// The blobs, whole or not, that may go, how large they are, and when they were used last.
     blobs: HashMap<Digest, (u64, SystemTime)>,
     /// They, what stays, and what is claimed.
     total: u64,
@@ -53,6 +53,15 @@ impl Room {
             }
         }
         Ok(Self { store, limit, taken: Arc::new(Mutex::new(taken)) })
+    }
+
+    /// Makes place for a blob of which so much is there, and which nobody else may remove from now on.
+    pub(super) fn resume(&self, digest: &Digest, size: u64) -> Result<Claim, PullError> {
+        let mut taken = self.taken();
+        let (before, _) = taken.blobs.remove(digest).unwrap_or((0, SystemTime::UNIX_EPOCH));
+        taken.total = taken.total.saturating_sub(before);
+        drop(taken);
+        self.claim(size)
     }
 
     /// Makes place for so many bytes.
@@ -83,6 +92,10 @@ impl Room {
 // === impl Taken ===
 
 impl Taken {
+    fn removable(&self) -> u64 {
+        self.blobs.values().map(|(size, _)| size).sum()
+    }
+
     /// The blob that was used longest ago.
     fn oldest(&self) -> Option<Digest> {
         self.blobs.iter().min_by_key(|(_, (_, used))| *used).map(|(digest, _)| *digest)
@@ -95,10 +108,12 @@ impl Claim {
     /// Makes it as large as this, if it is smaller.
     pub(super) fn grow(&mut self, size: u64) -> Result<(), PullError> {
         let more = size.saturating_sub(self.size);
-        let mut taken = self.room.taken();
-        while taken.total.saturating_add(more) > self.room.limit {
-            let Some(oldest) = taken.oldest().filter(|_| size <= self.room.limit) else {
-                return Err(PullError::NoRoom { size, limit: self.room.limit });
+        let (mut taken, limit) = (self.room.taken(), self.room.limit);
+        while taken.total.saturating_add(more) > limit {
+            // Nothing goes if it would not be enough.
+            let enough = taken.total.saturating_sub(taken.removable()).saturating_add(more) <= limit;
+            let Some(oldest) = taken.oldest().filter(|_| enough) else {
+                return Err(PullError::NoRoom { size, limit });
             };
             let (freed, _) = taken.blobs.remove(&oldest).unwrap_or((0, SystemTime::UNIX_EPOCH));
             self.room.store.remove_blob(&oldest)?;
@@ -110,7 +125,7 @@ impl Claim {
         Ok(())
     }
 
-    /// The blob is there.
+    /// So much of the blob is there, and may go when it was used longest ago.
     pub(super) fn keep(mut self, digest: Digest, size: u64) {
         let mut taken = self.room.taken();
         taken.total = taken.total.saturating_sub(self.size);

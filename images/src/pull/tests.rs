@@ -343,3 +343,36 @@ async fn what_has_no_room_is_handed_on_and_not_stored() {
     let error = here.blob(&digest).await.unwrap_err();
     assert!(error.contains("expected sha256:"), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_fetch_that_failed_gives_way_and_nothing_goes_for_nothing() {
+    let mut here = Here::open().await;
+    here.puller = limited(&here, 2500);
+    let first = here.elsewhere.blob(bytes(1000));
+    here.blob(&first).await.unwrap();
+    here.settled().await;
+    let broken = here.elsewhere.blob(bytes(1200));
+    here.elsewhere.fault(Fault::Break(1100));
+    here.elsewhere.fault(Fault::Status(403, None));
+    assert!(here.blob(&broken).await.is_err());
+    here.settled().await;
+    let store = here.puller.store();
+    assert_eq!(store.begun(&broken), 1100);
+    // It would not fit in if all went.
+    let large = here.elsewhere.blob(bytes(5000));
+    assert_eq!(here.blob(&large).await.unwrap(), bytes(5000));
+    here.settled().await;
+    assert_eq!((store.contains(&first), store.begun(&broken), store.begun(&large)), (true, 1100, 0));
+    // After a restart it counts as well; the first one is wanted, and it is not.
+    here.puller = limited(&here, 2500);
+    here.blob(&first).await.unwrap();
+    let last = here.elsewhere.blob(bytes(900));
+    let store = here.puller.store();
+    store.touch(&first, std::time::SystemTime::now()).unwrap();
+    here.puller = limited(&here, 2500);
+    here.blob(&last).await.unwrap();
+    here.settled().await;
+    let store = here.puller.store();
+    assert!(store.contains(&last));
+    assert_eq!((store.contains(&first), store.begun(&broken)), (true, 0));
+}

@@ -9,14 +9,12 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use http_auth::{ChallengeRef, parser::ChallengeParser};
+use http_auth::{ChallengeRef, basic::encode_credentials, parser::ChallengeParser};
 use reqwest::header::HeaderValue;
 use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
-use super::{Credentials, UpstreamError, secret};
+use super::{Credentials, UpstreamError};
 
 /// How long a token is good that does not say it.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
@@ -169,11 +167,17 @@ impl fmt::Debug for Authorization {
 
 fn basic(credentials: &Credentials) -> Result<Authorization, UpstreamError> {
     let Credentials { user, password } = credentials;
-    let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
     let failed = || UpstreamError::Token {
         realm: "the credentials".to_owned(),
         reason: "no request can carry them".to_owned(),
     };
-    let header = secret(&format!("Basic {encoded}")).ok_or_else(failed)?;
+    let header = secret(&encode_credentials(user, password)).ok_or_else(failed)?;
     Ok(Authorization { header, until: None })
+}
+
+/// A header's value that is never shown.
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }

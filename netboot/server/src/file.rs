@@ -12,6 +12,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 
 /// How much is read at once: it bounds what a client that stops reading keeps in memory.
 pub(crate) const CHUNK: usize = 64 * 1024;
+
 /// Opens a file that must have `size` octets.
 pub(crate) async fn open(path: &Path, size: u64) -> io::Result<File> {
     if let Some(file) = open_cached(path) {

@@ -1,7 +1,8 @@
 //! TFTP transfers: one thread and one socket each.
 //!
 //! Client and server of a transfer wait for each other all the time. A thread that waits for nothing else is woken by the
-//! kernel itself, and its wait is one call; by way of the runtime it was four, and a fifth of the rate.
+//! kernel itself, and its wait is one call; by way of the runtime it was four, and a fifth
+//! slower.
 
 mod reader;
 mod socket;

@@ -11,12 +11,12 @@ use std::{
 use futures::StreamExt;
 use reqwest::{
     Client, Response, StatusCode,
-    header::{CONTENT_RANGE, CONTENT_TYPE, RANGE},
+    header::{CONTENT_TYPE, RANGE},
 };
 use tracing::{debug, info};
 
 use crate::{
-    client::ClientError,
+    client::{ClientError, content_range},
     kubernetes::version::{ParseVersionError, Version},
     store::{Digest, ParseDigestError},
 };
@@ -249,7 +249,9 @@ impl<P: Fn(u64, Option<u64>)> Download<'_, P> {
         };
         let write = |source| failed("writing", partial, source);
         let mut done = match response.status() {
-            StatusCode::PARTIAL_CONTENT if first_byte(&response) == Some(start) => start,
+            StatusCode::PARTIAL_CONTENT if content_range(&response).is_some_and(|(at, _)| at == start) => {
+                start
+            }
             StatusCode::OK => 0,
             // Longer than the file, or another part than was asked for: begin again.
             StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PARTIAL_CONTENT if start > 0 => {
@@ -361,12 +363,6 @@ fn is_passing(status: StatusCode) -> bool {
 fn is_page(response: &Response) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
-}
-
-/// Where the part begins that the server sends.
-fn first_byte(response: &Response) -> Option<u64> {
-    let value = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-    value.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
 }
 
 /// One process at a time; the lock ends with it.

@@ -68,7 +68,7 @@ impl Client {
 // === impl Offered ===
 
 impl Offered {
-    /// None is offered whose digest is no ETag, which none is.
+    /// None if its digest could not stand in a header, which every digest can.
     fn new(file: ContentFile, media_type: HeaderValue, stage: Stage) -> Option<Self> {
         let tag = format!("\"{}\"", file.sha256).try_into().ok()?;
         Some(Self { file, tag, media_type, stage, opened: OnceCell::new(), octets: OnceCell::new() })

@@ -9,6 +9,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use tempfile::TempDir;
@@ -20,6 +21,10 @@ use crate::{
 
 /// What unfinished folders are called.
 const UNFINISHED: &str = ".unfinished-";
+
+/// How many finished folders of a kind are kept. Each change of a recipe makes another, of up to half a GiB, and who goes
+/// back and forth between two of them, or builds for two meshes, wants neither made again.
+const KEPT: usize = 3;
 
 /// What a thing is made of: change one word of it, and it is another thing.
 #[derive(Debug, Default)]
@@ -104,9 +109,13 @@ impl Cache {
         self.root.join(name)
     }
 
-    /// The finished folder of this kind and key, if there is one.
+    /// The finished folder of this kind and key, if there is one. It counts as used now.
     pub(crate) fn finished(&self, kind: &str, key: &str) -> Option<PathBuf> {
-        Some(self.root.join(kind).join(key)).filter(|path| path.is_dir())
+        let path = self.root.join(kind).join(key);
+        let dir = File::open(&path).ok().filter(|dir| dir.metadata().is_ok_and(|it| it.is_dir()))?;
+        // Where that is refused, as on a disk without room, it only counts as older than it is.
+        let _counted = dir.set_modified(SystemTime::now());
+        Some(path)
     }
 
     /// A folder to make something in. It goes when it is dropped, unless it is [finished](Self::finish).
@@ -124,7 +133,7 @@ impl Cache {
         tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&dir).map_err(failed)
     }
 
-    /// Gives a folder its name, in place of what had the name before.
+    /// Gives a folder its name, in place of what had the name before. Of its kind, [those unused for longest](KEPT) go.
     pub(crate) fn finish(&self, made: TempDir, kind: &str, key: &str) -> Result<PathBuf, CacheError> {
         let path = self.root.join(kind).join(key);
         let failed = |error| CacheError::new("finishing", &path, error);
@@ -134,7 +143,45 @@ impl Cache {
         // A folder that others, too, may look into: what is in it is no secret.
         fs::set_permissions(made.path(), fs::Permissions::from_mode(0o755)).map_err(failed)?;
         fs::rename(made.keep(), &path).map_err(failed)?;
+        self.prune(kind, &path)?;
         Ok(path)
+    }
+
+    /// Removes what nobody used for longest of a kind, and the artefacts that nothing but their digest names any more.
+    fn prune(&self, kind: &str, newest: &Path) -> Result<(), CacheError> {
+        let dir = self.root.join(kind);
+        let failed = |error| CacheError::new("removing old folders in", &dir, error);
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let metadata = entry.metadata().map_err(failed)?;
+            let unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+            if metadata.is_dir() && !unfinished && entry.path() != newest {
+                others.push((metadata.modified().map_err(failed)?, entry.path()));
+            }
+        }
+        others.sort_unstable();
+        let surplus = others.len().saturating_sub(KEPT - 1);
+        for (_, old) in others.drain(..surplus) {
+            fs::remove_dir_all(&old).map_err(failed)?;
+        }
+        if surplus == 0 { Ok(()) } else { self.prune_artefacts() }
+    }
+
+    fn prune_artefacts(&self) -> Result<(), CacheError> {
+        let dir = self.root.join("artefacts");
+        let failed = |error| CacheError::new("removing old files in", &dir, error);
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            if entry.metadata().map_err(failed)?.nlink() == 1 {
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes a finished file known by its digest: `artefacts/<hex>` is another name of it. What is known already is not
@@ -214,6 +261,30 @@ mod tests {
         let path = cache.finish(made, "root", "key").unwrap();
         assert_eq!(cache.finished("root", "key"), Some(path.clone()));
         assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "whole");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_used_for_longest_goes_with_its_artefacts() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), &()).await.unwrap();
+        let mut digests = Vec::new();
+        let mut age = |key: &str, seconds: u64| {
+            let made = cache.begin("root").unwrap();
+            fs::write(made.path().join("file"), key).unwrap();
+            let path = cache.finish(made, "root", key).unwrap();
+            digests.push(cache.artefact(&path.join("file")).unwrap().0);
+            let past = SystemTime::now() - std::time::Duration::from_secs(seconds);
+            File::open(&path).unwrap().set_modified(past).unwrap();
+        };
+        age("a", 400);
+        age("b", 300);
+        age("c", 200);
+        assert!(cache.finished("root", "a").is_some(), "three are kept, and this one is used again");
+        age("d", 100);
+        let there = ["a", "b", "c", "d"].map(|key| cache.path("root").join(key).exists());
+        assert_eq!(there, [true, false, true, true]);
+        let artefacts = |digest: &Digest| cache.path("artefacts").join(digest.hex()).exists();
+        assert_eq!(digests.iter().map(artefacts).collect::<Vec<_>>(), [true, false, true, true]);
     }
 
     #[tokio::test]

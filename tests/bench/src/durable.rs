@@ -5,17 +5,20 @@
 //! own, all behind one socket. The shell around them is this file and not `netboot-server`'s, and the journal is a file of
 //! lines and not the product's ledger, which is made for hundreds of machines and not for a million.
 //!
-//! Order of effects: a datagram's change is in the file and `fdatasync` has come back before the answer is sent. Clients
-//! whose datagrams wait at the same time share one `fdatasync`.
+//! Order of effects: a datagram's change is in the file and `fdatasync` has come back before the answer is sent. That is
+//! another thread's work, as it is the ledger's in the product: meanwhile datagrams are read, and those whose changes
+//! came in one `fdatasync` share the next.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use ipnet::Ipv6Net;
 use mesh::{Change, LinkId, LinkPrefix, Mac, MachineId, PortIndex};
 use netboot_proto::Catalogue;
@@ -28,9 +31,18 @@ use crate::cable::{NEAR_MAC, NEAR_PORT};
 
 /// The first address of the prefix that links are cut from.
 const FIRST: u128 = 0x2001_0db8_0001_0000_0001_0000_0000_0000;
-/// So many datagrams wait for one `fdatasync` at most.
-const BATCH: usize = 256;
+/// So many changes share one `fdatasync` at most. All clients are one program behind one socket with room for some 200
+/// datagrams, and the answers of a batch leave in a moment.
+const BATCH: usize = 64;
+/// Room for more than a million changes; behind it the file grows.
+const PREPARED: u64 = 256 << 20;
 const MAX_DATAGRAM: usize = 2048;
+
+/// A change that is not durable yet, and whose it is.
+struct Pending {
+    id: Vec<u8>,
+    change: Change,
+}
 
 /// The servers of all links.
 struct Links {
@@ -40,53 +52,83 @@ struct Links {
 
 /// Serves for ever, on the interface [`NEAR_PORT`], with a journal in this file.
 pub(crate) fn serve(journal: &Path) -> Result<()> {
-    let mut journal = File::options()
-        .append(true)
-        .create(true)
-        .open(journal)
-        .with_context(|| format!("cannot write {}", journal.display()))?;
+    let journal = prepare(journal).with_context(|| format!("cannot prepare {}", journal.display()))?;
     let socket = open().context("opening the DHCPv6 server's socket")?;
-    let mut links =
-        Links { servers: HashMap::new(), server_id: ServerId::of_machine(MachineId::from_mac(NEAR_MAC)) };
-    let mut lines = Vec::new();
-    let mut touched = Vec::new();
-    let mut changes = Vec::new();
+    let server_id = ServerId::of_machine(MachineId::from_mac(NEAR_MAC));
+    let links = Mutex::new(Links { servers: HashMap::new(), server_id });
+    let (to_journal, written) = mpsc::channel();
+    std::thread::scope(|scope| {
+        // Either ends with its error, and the process with it: a server that writes nothing, or hears nothing, is none.
+        let (links, socket) = (&links, &socket);
+        scope.spawn(move || ended(write_down(journal, &written, links, socket)));
+        ended(answer(socket, links, &to_journal))
+    })
+}
+
+/// A file that is as long already as it will be, as a log of etcd or PostgreSQL is: a file that grows makes of each
+/// `fdatasync` a transaction of its file system as well. What is written ends at the first NUL.
+fn prepare(path: &Path) -> io::Result<File> {
+    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    io::copy(&mut io::repeat(0).take(PREPARED), &mut file)?;
+    file.sync_all()?;
+    file.rewind()?;
+    Ok(file)
+}
+
+#[expect(clippy::exit, reason = "the other thread waits in the kernel, and nothing else would end it")]
+fn ended(how: Result<()>) -> ! {
+    let text = how.map_or_else(|error| format!("{error:#}"), |()| "the other half has ended".to_owned());
+    // Where standard error is gone, the status is left.
+    let _told = writeln!(io::stderr(), "durable: {text}");
+    std::process::exit(1)
+}
+
+/// Takes datagrams, answers those that change nothing, and hands on what has to be durable first.
+fn answer(socket: &UdpSocket, links: &Mutex<Links>, journal: &Sender<Pending>) -> Result<()> {
+    let mut buffer = [0; MAX_DATAGRAM];
     loop {
-        for number in 0..BATCH {
-            // The first one is waited for, and then whatever is there already is taken along.
-            if number < 2 {
-                socket.set_nonblocking(number == 1)?;
-            }
-            let mut buffer = [0; MAX_DATAGRAM];
-            let (len, from) = match socket.recv_from(&mut buffer) {
-                Ok((len, SocketAddr::V6(from))) => (len, from),
-                Ok((_, SocketAddr::V4(_))) => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error).context("receiving a DHCPv6 message"),
-            };
-            let Some((id, server)) = links.of(buffer.get(..len).unwrap_or_default())? else { continue };
-            server.handle_datagram(&peer(from), buffer.get(..len).unwrap_or_default(), Instant::now());
-            while let Some(effect) = server.poll_effect() {
-                match effect {
-                    Effect::Commit(change) => {
-                        serde_json::to_writer(&mut lines, &change)?;
-                        lines.push(b'\n');
-                        touched.push(id.clone());
-                        changes.push(change);
-                    }
-                    Effect::Send { to, bytes } => send(&socket, to, &bytes)?,
-                    Effect::Note(_) => {}
-                }
-            }
-        }
-        if !changes.is_empty() {
-            journal.write_all(&lines).and_then(|()| journal.sync_data()).context("writing the journal")?;
-            lines.clear();
-            for (id, change) in touched.drain(..).zip(changes.drain(..)) {
-                links.committed(&id, &change, &socket)?;
+        let (len, from) = match socket.recv_from(&mut buffer) {
+            Ok((len, SocketAddr::V6(from))) => (len, from),
+            Ok((_, SocketAddr::V4(_))) => continue,
+            Err(error) => return Err(error).context("receiving a DHCPv6 message"),
+        };
+        let datagram = buffer.get(..len).unwrap_or_default();
+        let mut links = links.lock().map_err(|_poisoned| anyhow!("the other half panicked"))?;
+        let Some((id, server)) = links.of(datagram)? else { continue };
+        server.handle_datagram(&peer(from), datagram, Instant::now());
+        while let Some(effect) = server.poll_effect() {
+            match effect {
+                Effect::Commit(change) => journal.send(Pending { id: id.clone(), change })?,
+                Effect::Send { to, bytes } => send(socket, to, &bytes)?,
+                Effect::Note(_) => {}
             }
         }
     }
+}
+
+/// Writes down what is pending, all of it with one `fdatasync`, and sends the answers that waited for that.
+fn write_down(
+    mut journal: File,
+    pending: &Receiver<Pending>,
+    links: &Mutex<Links>,
+    socket: &UdpSocket,
+) -> Result<()> {
+    let mut lines = Vec::new();
+    while let Ok(first) = pending.recv() {
+        let batch: Vec<Pending> = std::iter::once(first).chain(pending.try_iter()).take(BATCH).collect();
+        lines.clear();
+        for Pending { change, .. } in &batch {
+            serde_json::to_writer(&mut lines, change)?;
+            lines.push(b'\n');
+        }
+        journal.write_all(&lines).and_then(|()| journal.sync_data()).context("writing the journal")?;
+        for Pending { id, change } in &batch {
+            // Not for all of them: datagrams are answered in between.
+            let mut links = links.lock().map_err(|_poisoned| anyhow!("the other half panicked"))?;
+            links.committed(id, change, socket)?;
+        }
+    }
+    Ok(())
 }
 
 fn open() -> io::Result<UdpSocket> {
@@ -99,12 +141,8 @@ fn open() -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// A socket that does not wait for datagrams does not wait for room either; what finds none is lost, as on a cable.
 fn send(socket: &UdpSocket, to: SocketAddrV6, bytes: &[u8]) -> Result<()> {
-    match socket.send_to(bytes, to) {
-        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error).context("sending a DHCPv6 answer"),
-        Ok(_) | Err(_) => Ok(()),
-    }
+    socket.send_to(bytes, to).map(drop).context("sending a DHCPv6 answer")
 }
 
 /// As the product's shell has it: the station by its link-local address.

@@ -14,8 +14,11 @@ const IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 const PATIENCE: Duration = Duration::from_secs(10);
-/// As long as it takes that nobody remembers what was before: other advertisements may come 3 s apart at the soonest.
-const DARK: Duration = Duration::from_millis(300);
+/// The kernel tells of carriers once a second at most (`net/core/link_watch.c`): a cable that was put back sooner would be
+/// its wait and not the server's.
+const DARK: Duration = Duration::from_millis(1200);
+/// Until the far end listens.
+const SETTLED: Duration = Duration::from_millis(300);
 
 /// Pulls the cable and puts it back. Gives the time, in ms, from before the order to put it back until the far end has
 /// the first router advertisement; it holds the start of a process.
@@ -42,7 +45,7 @@ pub(crate) fn advertised(cable: &Cable) -> Result<f64> {
         bail!("no router advertisement came within {PATIENCE:?}")
     })?;
     // The listener is there.
-    thread::sleep(DARK);
+    thread::sleep(SETTLED);
     let ordered = Instant::now();
     cable.far.run("ip", &["link", "set", FAR_PORT, "up"])?;
     let heard = heard.join().ok().context("the listener panicked")???;

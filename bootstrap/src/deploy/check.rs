@@ -15,11 +15,11 @@ use crate::verbs::Context;
 
 const GIB: u64 = 1 << 30;
 /// The seed's disk with all images and some state.
-const SEED_DISK: u64 = 6 * GIB;
+const SEED_DISK: u64 = 3 * GIB;
 /// What a node writes on its disk: unpacked container images and logs.
 const NODE_DISK: u64 = 2 * GIB;
-/// Packages, sources and images in the cache, before they are there.
-const EMPTY_CACHE: u64 = 8 * GIB;
+/// Packages, sources and images in the cache, before they are there, and Kubernetes while it is built.
+const EMPTY_CACHE: u64 = 4 * GIB;
 
 /// Where the kernel says whether IPv6 is off.
 const IPV6_SWITCH: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use hardware::topology::MAX_MACHINES;
+use images::store::Reference;
 
 use crate::progress::Output;
 
@@ -199,12 +200,29 @@ pub enum Image {
     Disk(DeployUsb),
     /// Show the container images that are stored.
     List,
-    /// Store container images: archives of `docker save`, OCI layouts.
+    /// Store container images: archives of `docker save`, OCI layouts; plain, gzip or zstd.
     Load {
-        /// The archives.
-        #[arg(value_name = "FILE", required = true)]
+        /// The archives; - for standard input.
+        #[arg(value_name = "FILE|-", required = true)]
         files: Vec<PathBuf>,
     },
+    /// Remove container images that were loaded.
+    Rm {
+        /// Their names.
+        #[arg(value_name = "IMAGE", required = true)]
+        images: Vec<Reference>,
+    },
+    /// Write container images to one archive, an OCI layout.
+    Save {
+        /// Their names.
+        #[arg(value_name = "IMAGE", required = true)]
+        images: Vec<Reference>,
+        /// The archive; by default standard output.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Read all that is stored again: is it what its digest says, and are images whole?
+    Verify,
 }
 
 /// What to do with settings.

@@ -1,20 +1,19 @@
 //! `meshboot image`, and what `deploy` needs of images: the room `images` with this site's settings.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use ignition::Secret;
 use images::build::{self, Options};
-use images::catalog::{self, Catalog};
+use images::catalog::Catalog;
 use images::disk::target::Target as Inspected;
 use images::disk::{DEFAULT_STATE, SeedDisk};
 use images::kubernetes::Source;
 use images::mirror::Mirror;
 use images::progress::Progress;
 use images::seed_store::seed_store;
-use images::store::{Reference, Store};
+use images::store::Reference;
 use indicatif::HumanBytes;
 use serde_json::json;
 
@@ -25,10 +24,10 @@ use crate::progress::Reporter;
 use crate::settings::Settings;
 use crate::verbs::Context;
 
-/// Archives in this folder are loaded before each build, as kubermesh had it.
-const PRELOAD: &str = ".images";
-/// The names of images that the operator loaded; they go onto each seed's disk.
-const LOADED: &str = "loaded.json";
+mod containers;
+
+pub use containers::{list, load, remove, save, verify};
+use containers::{loaded, preload};
 
 /// Where a seed's disk is written to.
 #[derive(Debug, Clone, Copy)]
@@ -152,93 +151,6 @@ pub fn inspect(path: &Path) -> Result<Inspected, Failure> {
     let target = Inspected::inspect(path).or_fail(Code::Data)?;
     target.check().or_fail(Code::CannotCreate)?;
     Ok(target)
-}
-
-/// `meshboot image list`.
-///
-/// # Errors
-///
-/// The cache cannot be read.
-pub fn list(cache: &Path, reporter: &Reporter) -> Result<(), Failure> {
-    let catalogs = catalog::list(cache).or_fail(Code::Io)?;
-    let images = match Store::open_read_only(cache.join("store")) {
-        Ok(store) => images::load::list(&store).or_fail(Code::Io)?,
-        Err(_) => Vec::new(),
-    };
-    let mut text = String::new();
-    for (_, catalog) in &catalogs {
-        text.push_str(&describe(catalog));
-    }
-    for image in &images {
-        let size = image.size.map_or_else(|| "incomplete".to_owned(), |size| HumanBytes(size).to_string());
-        text.push_str(&format!("{}  {size}\n", image.reference));
-    }
-    if text.is_empty() {
-        text.push_str("there are no images: `meshboot image build`");
-    }
-    let catalogs: Vec<&Catalog> = catalogs.iter().map(|(_, catalog)| catalog).collect();
-    reporter.result(&json!({ "event": "result", "catalogs": catalogs, "images": images }), &text);
-    Ok(())
-}
-
-/// `meshboot image load`.
-///
-/// # Errors
-///
-/// An archive holds no image, or the store cannot be written.
-pub fn load(cache: &Path, files: &[PathBuf], reporter: &Reporter) -> Result<(), Failure> {
-    let names = load_all(cache, files)?;
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let text = format!("loaded {}", names.join(", "));
-    reporter.result(&json!({ "event": "result", "loaded": names }), &text);
-    Ok(())
-}
-
-fn load_all(cache: &Path, files: &[PathBuf]) -> Result<Vec<Reference>, Failure> {
-    let store = Store::open(cache.join("store")).or_fail(Code::CannotCreate)?;
-    let mut known = loaded(cache)?;
-    let mut news = Vec::new();
-    for file in files {
-        let images = images::load::load(file, &store).or_fail(Code::Data)?;
-        news.extend(images.into_iter().map(|image| image.reference));
-    }
-    known.extend(news.iter().cloned());
-    let names: Vec<String> = known.iter().map(ToString::to_string).collect();
-    let path = cache.join(LOADED);
-    let text = serde_json::to_string_pretty(&names).context("cannot write names as JSON")?;
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display())).or_fail(Code::Io)?;
-    Ok(news)
-}
-
-/// Loads the archives of `.images`, if there is such a folder here.
-fn preload(context: &Context, reporter: &Reporter) -> Result<(), Failure> {
-    let Ok(entries) = fs::read_dir(PRELOAD) else { return Ok(()) };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let archives: BTreeSet<PathBuf> = paths.filter(|path| is_archive(path)).collect();
-    if archives.is_empty() {
-        return Ok(());
-    }
-    reporter.stage("loading container images");
-    let names = load_all(&context.cache, &archives.into_iter().collect::<Vec<_>>())?;
-    for name in names {
-        reporter.line(&name.to_string());
-    }
-    Ok(())
-}
-
-fn is_archive(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end))
-}
-
-/// Names that are in the store still.
-fn loaded(cache: &Path) -> Result<BTreeSet<Reference>, Failure> {
-    let path = cache.join(LOADED);
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(BTreeSet::new()) };
-    let names: Vec<String> = serde_json::from_str(&text)
-        .with_context(|| format!("{} is damaged: remove it, and load the images again", path.display()))
-        .or_fail(Code::Data)?;
-    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 fn describe(catalog: &Catalog) -> String {

@@ -106,6 +106,11 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         }
         Verb::Image(Image::List) => image::list(&cache(&cli)?, &reporter),
         Verb::Image(Image::Load { files }) => image::load(&cache(&cli)?, files, &reporter),
+        Verb::Image(Image::Rm { images }) => image::remove(&cache(&cli)?, images, &reporter),
+        Verb::Image(Image::Save { images, to }) => {
+            image::save(&cache(&cli)?, images, to.as_deref(), &reporter)
+        }
+        Verb::Image(Image::Verify) => image::verify(&cache(&cli)?, &reporter),
         Verb::Config(Config::Check) => {
             context(&cli, given(&cli)?)?;
             reporter.result(&serde_json::json!({ "event": "result", "good": true }), "the settings are good");

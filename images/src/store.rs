@@ -34,7 +34,7 @@ mod partial;
 mod refs;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use blob::{Blob, BlobWriter, Staged};
 pub use closure::{Closure, ClosureError};

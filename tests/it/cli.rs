@@ -2,6 +2,7 @@
 //! left behind.
 
 pub(crate) mod explain;
+mod image;
 
 use std::ffi::OsString;
 use std::fs;

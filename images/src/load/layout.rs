@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::save::{IMAGE_NAME, REF_NAME};
 use crate::store::{Content, Descriptor, Digest, Manifest, Reference, Staged};
 
 use super::{
@@ -14,10 +15,6 @@ use super::{
 pub(super) const INDEX: &str = "index.json";
 /// The layout's version.
 pub(super) const MARK: &str = "oci-layout";
-/// The whole name, as containerd and docker write it.
-const IMAGE_NAME: &str = "io.containerd.image.name";
-/// The name as the OCI specification has it: often only the tag.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// An index of indexes deeper than this is no image but an attack.
 const MAX_DEPTH: usize = 4;
 

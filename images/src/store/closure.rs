@@ -118,6 +118,28 @@ impl Store {
         Ok(())
     }
 
+    /// Adds all that the image with this manifest is made of, whether it is there or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn reach(&self, manifest: &Digest, all: &mut BTreeSet<Digest>) -> Result<(), StoreError> {
+        let mut left = vec![*manifest];
+        while let Some(digest) = left.pop() {
+            if !all.insert(digest) {
+                continue;
+            }
+            let Some(bytes) = self.read(&digest, MAX_MANIFEST)? else { continue };
+            let Ok(manifest) = Manifest::parse(&bytes) else { continue };
+            let children = manifest.children().into_iter().map(|child| child.digest);
+            match &manifest.content {
+                Content::Image { .. } => all.extend(children),
+                Content::Index { .. } => left.extend(children),
+            }
+        }
+        Ok(())
+    }
+
     /// Copies an image by its name into another store: its blobs first, its name last.
     ///
     /// # Errors

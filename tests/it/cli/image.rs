@@ -1,0 +1,94 @@
+//! `meshboot image`: what the operator gives to seeds, in and out again.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use images::oci::{Compression, busybox};
+use images::store::{Reference, Store};
+use serde_json::Value;
+
+use super::*;
+
+/// Where Debian's `busybox-static` is.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// An archive with one image, and the image's name.
+fn archive(desk: &Desk) -> Result<(PathBuf, String)> {
+    let store = Store::open(desk.directory.path().join("elsewhere"))?;
+    let name: Reference = busybox::NAME.parse()?;
+    busybox::image(Path::new(BUSYBOX))?.assemble_as(&name, &store, Compression::default())?;
+    let path = desk.directory.path().join("busybox.tar");
+    images::save::save(&store, std::slice::from_ref(&name), fs::File::create(&path)?)?;
+    Ok((path, name.to_string()))
+}
+
+/// Runs it and gives the result that it told as JSON.
+fn result(desk: &Desk, arguments: &[&str]) -> Result<Value> {
+    let output = desk.run(&[&["-o", "json", "image"], arguments].concat())?;
+    let says = String::from_utf8(output.stdout)?;
+    ensure!(output.status.success(), "{arguments:?}: {says}{}", String::from_utf8_lossy(&output.stderr));
+    let events = says.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let result = events.into_iter().find(|event| event["event"] == "result");
+    result.with_context(|| format!("{arguments:?} tells no result: {says}"))
+}
+
+#[test]
+fn images_are_loaded_listed_saved_verified_and_removed() -> Result<()> {
+    let desk = Desk::new()?;
+    let (archive, name) = archive(&desk)?;
+    let mut load = desk.command(&["image", "load", "-"]);
+    let mut load = load.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    load.stdin.take().context("no input")?.write_all(&fs::read(&archive)?)?;
+    ensure!(load.wait()?.success(), "an archive by standard input");
+
+    let listed = result(&desk, &["list"])?;
+    ensure!(
+        listed["images"][0]["reference"] == name.as_str() && listed["images"][0]["size"].is_u64(),
+        "{listed}"
+    );
+    ensure!(String::from_utf8(desk.run(&["image", "list"])?.stdout)?.contains(&name));
+    let verified = result(&desk, &["verify"])?;
+    ensure!(verified["checked"]["wrong"] == Value::Array(Vec::new()), "{verified}");
+    // Out again as it came, to a file and to standard output.
+    result(&desk, &["save", &name, "--to", "again.tar"])?;
+    let again = fs::read(desk.directory.path().join("again.tar"))?;
+    ensure!(again == fs::read(&archive)?, "another archive");
+    ensure!(desk.run(&["image", "save", &name])?.stdout == again);
+
+    desk.refuses(&["image", "rm", "docker.io/library/none:v1"], 65, &["was not loaded", "image list"])?;
+    desk.refuses(&["image", "save", "docker.io/library/none:v1"], 65, &["not in the store"])?;
+    desk.refuses(&["image", "rm", "No Name"], 64, &["No Name"])?;
+    // A damaged blob is told with its image, and loading again mends both.
+    let blobs = desk.directory.path().join(".cache/meshboot/store/blobs/sha256");
+    let mut entries = fs::read_dir(&blobs)?.flatten().collect::<Vec<_>>();
+    entries.sort_by_key(|entry| entry.metadata().map(|metadata| metadata.len()).unwrap_or_default());
+    let layer = entries.pop().context("no blobs")?.path();
+    fs::remove_file(&layer)?;
+    fs::write(&layer, "other")?;
+    desk.refuses(&["image", "verify"], 65, &["others than its name says", &name, "load the images again"])?;
+    result(&desk, &["load", &archive.to_string_lossy()])?;
+    result(&desk, &["verify"])?;
+    let removed = result(&desk, &["rm", &name])?;
+    ensure!(removed["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{removed}");
+    ensure!(fs::read_dir(&blobs)?.next().is_none(), "blobs are left");
+    ensure!(result(&desk, &["list"])?["images"] == Value::Array(Vec::new()));
+    Ok(())
+}
+
+#[test]
+fn what_is_no_image_is_refused_and_nothing_of_it_stays() -> Result<()> {
+    let desk = Desk::new()?;
+    let (archive, _) = archive(&desk)?;
+    let whole = fs::read(archive)?;
+    for (name, bytes, words) in [
+        ("half.tar", &whole[..whole.len() / 2], "truncated"),
+        ("text.tar", &b"no archive at all"[..], "no tar archive"),
+    ] {
+        fs::write(desk.directory.path().join(name), bytes)?;
+        desk.refuses(&["image", "load", name], 65, &[name, words])?;
+    }
+    ensure!(result(&desk, &["list"])?["images"] == Value::Array(Vec::new()));
+    let verified = result(&desk, &["verify"])?;
+    ensure!(verified["checked"]["blobs"] == 0, "{verified}");
+    Ok(())
+}

@@ -1,8 +1,8 @@
 //! `meshboot gateway`: the service that runs on every seed and relay.
 //!
 //! It composes the rooms: the netboot servers on every mesh port, the ledger behind them, the admission of
-//! machines, the artefacts that are handed on, the anycast addresses of local services, a seed's registry
-//! mirrors, its approval of nodes' certificates and its revocation of tokens, and the status page. Start with [`run`].
+//! machines, the artefacts that are handed on, the registry mirrors, the anycast addresses of local services, a seed's
+//! approval of nodes' certificates and its revocation of tokens, and the status page. Start with [`run`].
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,6 +24,7 @@ use self::certificate::Keeper;
 use self::content::NodeContent;
 use self::follow::Follower;
 use self::journal::MeshJournal;
+use self::mirrors::Mirrors;
 use self::settings::GatewaySettings;
 use crate::store::journal::MeshStore;
 use crate::store::redb::RedbStore;
@@ -38,6 +39,7 @@ pub mod content;
 pub mod follow;
 pub mod force;
 pub mod journal;
+pub mod mirrors;
 pub mod once;
 pub mod ports;
 pub mod publish;
@@ -110,15 +112,17 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     }
 
     let mut anycasts = Vec::new();
-    if let Some(seed) = &settings.seed {
-        let images = seed::image_store(&seed.image_stores)?;
-        let images = seed::puller(&seed.mirrors, &plan, images)?;
-        let mirrors = seed::open_mirrors(&plan)?;
+    if settings.seed.is_some() {
         let certifier = seed::certifier(&settings, &plan, &store)?;
         tasks.spawn("approver", until(stopped.clone(), approver::run(api.clone(), certifier)).map(Ok));
-        let stopped = stopped.clone();
-        tasks.spawn("mirrors", async move { mirrors.serve(images, stop_of(stopped)).await }.map(Ok));
-        anycasts = services::of_seed(&plan, block, &settings.site.ca_cert_pem)?;
+        anycasts.extend(services::of_control_plane(&plan, block, &settings.site.ca_cert_pem)?);
+    }
+    let mut images = None;
+    if let Some(Mirrors { puller, bound }) = Mirrors::open(&settings)? {
+        let (served, stopped) = (puller.clone(), stopped.clone());
+        tasks.spawn("mirrors", async move { bound.serve(served, stop_of(stopped)).await }.map(Ok));
+        anycasts.extend(services::of_mirrors(&plan)?);
+        images = Some(puller);
     }
     let (anycast_status, anycasts_seen) = watch::channel(Vec::new());
     tasks.spawn("anycast addresses", crate::anycast::keep(anycasts, anycast_status, stopped.clone()));
@@ -129,6 +133,7 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
         anycasts: anycasts_seen,
         board,
         store,
+        images,
     };
     tasks.spawn("status page", status::serve(block.vip(), sources, stopped.clone()));
     let farewell = stop_of(stopped.clone());

@@ -41,6 +41,8 @@ pub struct Settings {
     pub https: bool,
     /// How a seed's mirrors get what they have not got.
     pub mirrors: MirrorSettings,
+    /// How many octets of images each other node keeps of those that pass through it.
+    pub relay_room: u64,
     /// What images are made of.
     pub image: ImageSettings,
     /// How pods get their addresses.
@@ -130,6 +132,7 @@ impl Settings {
             },
             https: reader.required("netboot.https", parse::display_error::<bool>),
             mirrors: reader.mirrors(),
+            relay_room: reader.required("mirrors.relay-room", parse::octets),
             image: ImageSettings {
                 suite: reader.required("image.suite", parse::suite),
                 mirror: reader.optional("image.mirror", parse::url),

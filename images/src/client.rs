@@ -11,6 +11,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The same of a node of the mesh, which is near.
+const NEIGHBOUR_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a node of the mesh may be silent, while it waits itself.
+const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(300);
+/// After how long, how often and how many times it is asked whether it lives.
+const LIFE_SIGNS: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(2), 3);
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -91,6 +98,20 @@ pub fn client(authorities: Option<&Path>) -> Result<reqwest::Client, ClientError
             .map_err(|source| ClientError::ReadAuthorities { path: path.to_owned(), source })?;
         builder = trusting(builder, &pem, path)?;
     }
+    builder.build().map_err(ClientError::Build)
+}
+
+/// A client that speaks with other nodes of the mesh: by no proxy, and with patience, for who answers may have to wait
+/// itself. One whose plug was pulled says nothing at all, and is asked for a sign of life.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn client_to_neighbours() -> Result<reqwest::Client, ClientError> {
+    let builder =
+        builder().no_proxy().connect_timeout(NEIGHBOUR_CONNECT_TIMEOUT).read_timeout(NEIGHBOUR_TIMEOUT);
+    let (after, every, times) = LIFE_SIGNS;
+    let builder = builder.tcp_keepalive(after).tcp_keepalive_interval(every).tcp_keepalive_retries(times);
     builder.build().map_err(ClientError::Build)
 }
 

@@ -13,13 +13,14 @@ use reqwest::header::HeaderMap;
 use tokio::task::JoinError;
 
 use crate::store::{Blob, Digest, Reference, RegistryName, Repository, Store};
-use crate::upstream::Upstream;
+use crate::upstream::{Trail, Upstream};
 
 mod error;
 mod flight;
 mod manifest;
 mod reader;
 mod room;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -28,6 +29,8 @@ pub use error::PullError;
 pub use flight::Flight;
 pub use manifest::Held;
 use room::Room;
+pub use tally::Count;
+use tally::Tally;
 pub use upstreams::Upstreams;
 
 /// Where a tag's manifest came from, among its descriptor's annotations.
@@ -49,6 +52,8 @@ pub enum Revalidate {
 #[derive(Debug, Clone)]
 pub struct Puller {
     inner: Arc<Inner>,
+    /// Who asked, if it was not somebody on this machine.
+    trail: Trail,
 }
 
 #[derive(Debug)]
@@ -63,6 +68,7 @@ struct Inner {
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// When tags were looked up.
     seen: Mutex<HashMap<Reference, Instant>>,
+    tally: Arc<Tally>,
 }
 
 /// A blob that can be read.
@@ -100,13 +106,27 @@ impl Puller {
 
     fn with(store: Store, room: Option<Room>, upstreams: Upstreams, revalidate: Revalidate) -> Self {
         let (flights, turns, seen) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { store, room, upstreams, revalidate, flights, turns, seen }) }
+        let tally = Arc::default();
+        let inner = Inner { store, room, upstreams, revalidate, flights, turns, seen, tally };
+        Self { inner: Arc::new(inner), trail: Trail::default() }
+    }
+
+    /// The same for a request that others have passed on until it came here.
+    #[must_use]
+    pub fn on_behalf_of(&self, trail: Trail) -> Self {
+        Self { inner: Arc::clone(&self.inner), trail }
     }
 
     /// The store.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// Where blobs came from so far.
+    #[must_use]
+    pub fn counts(&self) -> Vec<Count> {
+        self.inner.tally.counts()
     }
 
     /// A repository's listing as its registry gives it, with its `Link` to more; none if nobody is asked for it.
@@ -121,8 +141,12 @@ impl Puller {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Option<(HeaderMap, Bytes)>, PullError> {
-        let Some(upstream) = self.inner.upstreams.of(registry)? else { return Ok(None) };
-        Ok(Some(upstream.listing(repository, path, query).await?))
+        let what = || format!("{registry}/{repository}/{}", path.join("/"));
+        match self.whom_to_ask(registry, what) {
+            Ok(upstream) => Ok(Some(upstream.listing(repository, path, query).await?)),
+            Err(PullError::Absent(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A blob of a repository.
@@ -136,20 +160,20 @@ impl Puller {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Found, PullError> {
-        let upstream = self.inner.upstreams.of(registry)?;
+        let alone = self.inner.upstreams.of(registry)?.is_none();
         let (store, wanted) = (self.inner.store.clone(), *digest);
         // Where nobody is asked, a repository has what its images have.
-        let (names, alone) = ((registry.clone(), repository.clone()), upstream.is_none());
+        let names = (registry.clone(), repository.clone());
         let stored = blocking(move || match alone && !store.knows(&names.0, &names.1) {
             true => Ok(None),
             false => store.blob(&wanted),
         });
         if let Some(blob) = stored.await? {
             self.use_blob(digest).await;
+            self.inner.tally.count(tally::STORE, blob.size);
             return Ok(Found::Stored(blob));
         }
-        let absent = || PullError::Absent(format!("{registry}/{repository}@{digest}"));
-        let upstream = upstream.ok_or_else(absent)?;
+        let upstream = self.whom_to_ask(registry, || format!("{registry}/{repository}@{digest}"))?;
         loop {
             let flight = self.flight(&upstream, repository, digest);
             match flight.head().await {
@@ -159,6 +183,16 @@ impl Puller {
                 Err(error) => return Err(PullError::Shared(error)),
             }
         }
+    }
+
+    /// Who is asked for something that is not here.
+    fn whom_to_ask(&self, registry: &RegistryName, what: impl Fn() -> String) -> Result<Upstream, PullError> {
+        let upstreams = &self.inner.upstreams;
+        let upstream = upstreams.of(registry)?.ok_or_else(|| PullError::Absent(what()))?;
+        if upstreams.name().is_some_and(|name| self.trail.comes_back_to(name)) {
+            return Err(PullError::Circle { what: what(), trail: self.trail.to_string() });
+        }
+        Ok(upstream.on_behalf_of(&self.trail))
     }
 
     fn flight(&self, upstream: &Upstream, repository: &Repository, digest: &Digest) -> Arc<Flight> {
@@ -176,7 +210,9 @@ impl Puller {
             }
         };
         let (store, room) = (self.inner.store.clone(), self.inner.room.clone());
-        let flight = Flight::begin(store, room, upstream.clone(), repository.clone(), *digest, landed);
+        let source = (upstream.clone(), repository.clone());
+        let tally = Arc::clone(&self.inner.tally);
+        let flight = Flight::begin(store, room, tally, source, *digest, landed);
         let flight = Arc::new(flight);
         flights.insert(*digest, Arc::clone(&flight));
         flight

@@ -1,4 +1,4 @@
-//! A registry elsewhere, asked for what a mirror has not got yet.
+//! A registry elsewhere, asked for what a mirror has not got yet; or neighbours that are nearer to it.
 //!
 //! It speaks as much of the pull half of the OCI distribution API as a mirror needs: manifests, blobs from any byte
 //! on, and listings. What comes back is bounded, and a manifest is what its digest says; the bytes of a blob are proved by
@@ -10,25 +10,28 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RANGE, WWW_AUTHENTICATE,
-};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RANGE, VIA, WWW_AUTHENTICATE};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use crate::client::content_range;
 use crate::store::{
     DOCKER_LIST, DOCKER_MANIFEST, Digest, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST, RegistryName, Repository,
 };
 
 mod error;
+mod incoming;
+mod place;
 mod tokens;
+mod trail;
 
 pub use error::UpstreamError;
+pub use incoming::Incoming;
+use place::Place;
 use tokens::{Authorization, Tokens};
+pub use trail::Trail;
 
 /// Blobs that are fetched from one registry at a time; it has other clients, and the uplink other uses.
 const MAX_BLOBS: usize = 8;
@@ -66,19 +69,47 @@ pub struct Credentials {
     pub password: String,
 }
 
+/// Mirrors on the way to a registry.
+#[derive(Debug, Clone)]
+pub struct Neighbours {
+    /// What this mirror calls itself before them.
+    pub name: String,
+    /// Where they are, nearest first; the last one asks the registry itself.
+    pub places: Vec<Url>,
+}
+
 /// A registry elsewhere. Clones share its tokens and its limits.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     inner: Arc<Inner>,
+    trail: Trail,
 }
 
 #[derive(Debug)]
 struct Inner {
     registry: RegistryName,
-    endpoint: Url,
+    source: Source,
     client: Client,
     tokens: Tokens,
     blobs: Arc<Semaphore>,
+}
+
+/// Who is asked.
+#[derive(Debug)]
+enum Source {
+    Registry(Url),
+    Neighbours { name: String, places: Vec<Place> },
+}
+
+/// What is asked.
+#[derive(Debug)]
+struct Request<'a> {
+    method: Method,
+    repository: &'a Repository,
+    path: &'a [&'a str],
+    query: &'a [(&'a str, &'a str)],
+    /// The first byte that is wanted, if it is not that of all.
+    from: u64,
 }
 
 /// A manifest as it came.
@@ -90,18 +121,6 @@ pub struct RawManifest {
     pub media_type: String,
     /// Their digest, which was computed here.
     pub digest: Digest,
-}
-
-/// A blob that comes.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Where in the blob the answer begins: at the byte that was asked for, or at the first one.
-    pub start: u64,
-    /// The whole blob's length, if the registry says.
-    pub size: Option<u64>,
-    response: Response,
-    failure: Option<UpstreamError>,
-    _turn: OwnedSemaphorePermit,
 }
 
 // === impl Upstream ===
@@ -127,9 +146,27 @@ impl Upstream {
         if endpoint.cannot_be_a_base() {
             return Err(UpstreamError::Endpoint(endpoint.into()));
         }
+        Ok(Self::by(registry, Source::Registry(endpoint), client, credentials))
+    }
+
+    /// A registry's images, by way of neighbours.
+    #[must_use]
+    pub fn by_neighbours(registry: RegistryName, neighbours: &Neighbours, client: Client) -> Self {
+        let Neighbours { name, places } = neighbours.clone();
+        Self::by(registry, Source::Neighbours { name, places: Place::row(places) }, client, None)
+    }
+
+    fn by(registry: RegistryName, source: Source, client: Client, credentials: Option<Credentials>) -> Self {
         let tokens = Tokens::new(client.clone(), credentials);
         let blobs = Arc::new(Semaphore::new(MAX_BLOBS));
-        Ok(Self { inner: Arc::new(Inner { registry, endpoint, client, tokens, blobs }) })
+        let inner = Arc::new(Inner { registry, source, client, tokens, blobs });
+        Self { inner, trail: Trail::default() }
+    }
+
+    /// The same for somebody whose request was passed on until it came here.
+    #[must_use]
+    pub fn on_behalf_of(self, trail: &Trail) -> Self {
+        Self { trail: trail.clone(), ..self }
     }
 
     /// Whose images it has.
@@ -144,8 +181,9 @@ impl Upstream {
     ///
     /// [`UpstreamError`].
     pub async fn resolve(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, UpstreamError> {
-        let url = self.url(repository, &["manifests", tag])?;
-        let (head, _) = self.small(Method::HEAD, &url, repository, 0).await?;
+        let path = ["manifests", tag];
+        let request = Request { method: Method::HEAD, repository, path: &path, query: &[], from: 0 };
+        let (head, _) = self.small(&request, 0).await?;
         let digest = head.get("docker-content-digest").and_then(|value| value.to_str().ok());
         Ok(digest.and_then(|digest| digest.parse().ok()))
     }
@@ -160,12 +198,13 @@ impl Upstream {
         repository: &Repository,
         reference: &str,
     ) -> Result<RawManifest, UpstreamError> {
-        let url = self.url(repository, &["manifests", reference])?;
-        let (head, bytes) = self.small(Method::GET, &url, repository, MAX_MANIFEST).await?;
+        let path = ["manifests", reference];
+        let request = Request { method: Method::GET, repository, path: &path, query: &[], from: 0 };
+        let (head, bytes) = self.small(&request, MAX_MANIFEST).await?;
         let digest = Digest::of(&bytes);
         let expected = reference.parse().ok().filter(|expected| *expected != digest);
         if let Some(expected) = expected {
-            return Err(UpstreamError::Mismatch { url: url.into(), expected, actual: digest });
+            return Err(UpstreamError::Mismatch { url: self.name(&request), expected, actual: digest });
         }
         let media_type = head.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         // Parameters are the transfer's and not the manifest's.
@@ -184,30 +223,12 @@ impl Upstream {
         digest: &Digest,
         from: u64,
     ) -> Result<Incoming, UpstreamError> {
-        let url = self.url(repository, &["blobs", &digest.to_string()])?;
         let turn = Arc::clone(&self.inner.blobs).acquire_owned().await;
         let turn = turn.map_err(|_| UpstreamError::Closed)?;
-        let range = (from > 0).then(|| format!("bytes={from}-"));
-        let build = || {
-            let request = self.inner.client.get(url.clone());
-            match &range {
-                Some(range) => request.header(RANGE, range),
-                None => request,
-            }
-        };
-        let response = self.send(&build, repository).await?;
-        match response.status() {
-            StatusCode::OK => {
-                let size = length(&response);
-                Ok(Incoming { start: 0, size, response, failure: None, _turn: turn })
-            }
-            StatusCode::PARTIAL_CONTENT => {
-                let part = content_range(&response).filter(|(start, _)| *start == from);
-                let (start, size) = part.ok_or_else(|| UpstreamError::WrongPart { url: url.into(), from })?;
-                Ok(Incoming { start, size, response, failure: None, _turn: turn })
-            }
-            _ => Err(UpstreamError::refused(&url, &response)),
-        }
+        let digest = digest.to_string();
+        let path = ["blobs", digest.as_str()];
+        let request = Request { method: Method::GET, repository, path: &path, query: &[], from };
+        Incoming::new(self.send(&request).await?, from, turn)
     }
 
     /// The tags of a repository, or what refers to a manifest: a listing as the registry gives it.
@@ -221,23 +242,16 @@ impl Upstream {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<(HeaderMap, Bytes), UpstreamError> {
-        let mut url = self.url(repository, path)?;
-        url.query_pairs_mut().extend_pairs(query);
-        self.small(Method::GET, &url, repository, MAX_MANIFEST).await
+        let request = Request { method: Method::GET, repository, path, query, from: 0 };
+        self.small(&request, MAX_MANIFEST).await
     }
 
     /// A request whose answer is kept in memory, again if it may go better.
-    async fn small(
-        &self,
-        method: Method,
-        url: &Url,
-        repository: &Repository,
-        limit: u64,
-    ) -> Result<(HeaderMap, Bytes), UpstreamError> {
+    async fn small(&self, request: &Request<'_>, limit: u64) -> Result<(HeaderMap, Bytes), UpstreamError> {
         let attempts = async {
             let mut failures = 0;
             loop {
-                let error = match self.small_once(&method, url, repository, limit).await {
+                let error = match self.small_once(request, limit).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) => error,
                 };
@@ -245,64 +259,78 @@ impl Upstream {
                 let wait = error.wait().map(|wait| wait.max(FIRST_WAIT * 2_u32.pow(failures - 1)));
                 match wait.filter(|wait| failures < ATTEMPTS && *wait <= MAX_WAIT) {
                     Some(wait) => {
-                        debug!(%url, %error, ?wait, "a request failed and will be made again");
+                        debug!(%error, ?wait, "a request failed and will be made again");
                         tokio::time::sleep(wait).await;
                     }
                     None => return Err(error),
                 }
             }
         };
-        let late = |_| UpstreamError::Late { url: url.to_string(), limit: SMALL_LIMIT };
+        let late = |_| UpstreamError::Late { url: self.name(request), limit: SMALL_LIMIT };
         timeout(SMALL_LIMIT, attempts).await.map_err(late)?
     }
 
     async fn small_once(
         &self,
-        method: &Method,
-        url: &Url,
-        repository: &Repository,
+        request: &Request<'_>,
         limit: u64,
     ) -> Result<(HeaderMap, Bytes), UpstreamError> {
-        let build = || {
-            let mut request = self.inner.client.request(method.clone(), url.clone());
-            for kind in MANIFESTS {
-                request = request.header(ACCEPT, kind);
-            }
-            request
-        };
-        let response = self.send(&build, repository).await?;
+        let response = self.send(request).await?;
         if response.status() != StatusCode::OK {
-            return Err(UpstreamError::refused(url, &response));
+            return Err(UpstreamError::refused(&response));
         }
         let head = response.headers().clone();
-        if method == Method::HEAD {
+        if request.method == Method::HEAD {
             return Ok((head, Bytes::new()));
         }
+        let url = response.url().clone();
         let mut bytes = BytesMut::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|source| UpstreamError::transfer(url, source))?);
+            bytes.extend_from_slice(&chunk.map_err(|source| UpstreamError::transfer(&url, source))?);
             if bytes.len() as u64 > limit {
-                return Err(UpstreamError::TooLarge { url: url.to_string(), limit });
+                return Err(UpstreamError::TooLarge { url: url.into(), limit });
             }
         }
         Ok((head, bytes.freeze()))
     }
 
-    /// Sends a request, with the authorization that is known for the repository, or else with what the registry then
-    /// asks for.
-    async fn send(
-        &self,
-        build: &(dyn Fn() -> RequestBuilder + Sync),
-        repository: &Repository,
-    ) -> Result<Response, UpstreamError> {
-        let scope = format!("repository:{}:pull", self.path(repository));
+    /// Sends a request to the registry, or to the nearest neighbour that knows an answer.
+    async fn send(&self, request: &Request<'_>) -> Result<Response, UpstreamError> {
+        let places = match &self.inner.source {
+            Source::Registry(endpoint) => return self.ask(endpoint, request).await,
+            Source::Neighbours { places, .. } => places,
+        };
+        let mut reasons = Vec::new();
+        for place in places {
+            if let Some(reason) = place.rests() {
+                reasons.push(reason);
+                continue;
+            }
+            let error = match timeout(place.patience, self.ask(&place.url, request)).await {
+                Ok(Ok(response)) if !response.status().is_server_error() => return Ok(response),
+                Ok(Ok(response)) => UpstreamError::refused(&response),
+                Ok(Err(error)) => error,
+                Err(_) => UpstreamError::Late { url: place.url.to_string(), limit: place.patience },
+            };
+            let reason = place.fail(&error);
+            info!(registry = self.registry().as_str(), reason, "a neighbour is not asked for a while");
+            reasons.push(reason);
+        }
+        let registry = self.registry().to_string();
+        Err(UpstreamError::Neighbours { registry, reasons: reasons.join("; ") })
+    }
+
+    /// Sends a request to one place, with the authorization that is known for the repository, or else with what is then
+    /// asked for.
+    async fn ask(&self, endpoint: &Url, request: &Request<'_>) -> Result<Response, UpstreamError> {
+        let url = self.url(endpoint, request)?;
+        let scope = format!("repository:{}:pull", self.path(request.repository));
         let known = self.inner.tokens.known(&scope);
-        let response = self.attempt(build, known.as_ref()).await?;
+        let response = self.attempt(&url, request, known.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let url = response.url().clone();
         let challenges: Vec<String> = response
             .headers()
             .get_all(WWW_AUTHENTICATE)
@@ -310,64 +338,67 @@ impl Upstream {
             .filter_map(|value| Some(value.to_str().ok()?.to_owned()))
             .collect();
         info!(registry = self.registry().as_str(), scope, "a registry wants to know who asks");
-        let fresh = self.inner.tokens.obtain(&url, &challenges, &scope).await?;
-        self.attempt(build, Some(&fresh)).await
+        let fresh = self.inner.tokens.obtain(response.url(), &challenges, &scope).await?;
+        self.attempt(&url, request, Some(&fresh)).await
     }
 
     async fn attempt(
         &self,
-        build: &(dyn Fn() -> RequestBuilder + Sync),
+        url: &Url,
+        request: &Request<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<Response, UpstreamError> {
-        let mut request = build();
-        if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization.header());
+        let mut asked = self.inner.client.request(request.method.clone(), url.clone());
+        if request.path.first() != Some(&"blobs") {
+            asked = MANIFESTS.iter().fold(asked, |asked, kind| asked.header(ACCEPT, *kind));
         }
-        request.send().await.map_err(|source| UpstreamError::transfer(&self.inner.endpoint, source))
+        if request.from > 0 {
+            asked = asked.header(RANGE, format!("bytes={}-", request.from));
+        }
+        if let Some(authorization) = authorization {
+            asked = asked.header(AUTHORIZATION, authorization.header());
+        }
+        if let Source::Neighbours { name, .. } = &self.inner.source
+            && let Some(via) = self.trail.passed_on_by(name)
+        {
+            asked = asked.header(VIA, via);
+        }
+        asked.send().await.map_err(|source| UpstreamError::transfer(url, source))
     }
 
-    fn url(&self, repository: &Repository, rest: &[&str]) -> Result<Url, UpstreamError> {
-        let mut url = self.inner.endpoint.clone();
-        let bad = || UpstreamError::Endpoint(self.inner.endpoint.to_string());
+    fn url(&self, endpoint: &Url, request: &Request<'_>) -> Result<Url, UpstreamError> {
+        let mut url = endpoint.clone();
+        let bad = || UpstreamError::Endpoint(endpoint.to_string());
         url.path_segments_mut()
             .map_err(|()| bad())?
             .pop_if_empty()
             .push("v2")
-            .extend(self.path(repository).split('/'))
-            .extend(rest);
+            .extend(self.path(request.repository).split('/'))
+            .extend(request.path);
+        let namespace = match &self.inner.source {
+            Source::Registry(_) => None,
+            Source::Neighbours { .. } => Some(("ns", self.registry().as_str())),
+        };
+        if !request.query.is_empty() || namespace.is_some() {
+            url.query_pairs_mut().extend_pairs(request.query).extend_pairs(namespace);
+        }
         Ok(url)
+    }
+
+    /// What an error calls it.
+    fn name(&self, request: &Request<'_>) -> String {
+        format!("{}/{}/{}", self.registry(), request.repository, request.path.join("/"))
     }
 
     /// The repository's path there.
     fn path(&self, repository: &Repository) -> String {
         let (registry, _, folder) = DOCKER_IO;
         let path = repository.as_str();
-        if self.registry().as_str() == registry && !path.contains('/') {
+        let there = matches!(self.inner.source, Source::Registry(_));
+        if there && self.registry().as_str() == registry && !path.contains('/') {
             return format!("{folder}/{path}");
         }
         path.to_owned()
-    }
-}
-
-// === impl Incoming ===
-
-impl Incoming {
-    /// The next bytes; none at the end of what the registry sends.
-    ///
-    /// # Errors
-    ///
-    /// [`UpstreamError::Transfer`].
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
-        let url = self.response.url().clone();
-        self.response.chunk().await.map_err(|source| UpstreamError::transfer(&url, source))
-    }
-
-    /// What went wrong is to be told the next time.
-    pub(crate) fn put_back(&mut self, failure: UpstreamError) {
-        self.failure = Some(failure);
     }
 }
 
@@ -377,10 +408,4 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
     }
-}
-
-/// What the registry says, and not what is left to come.
-fn length(response: &Response) -> Option<u64> {
-    let value = response.headers().get(CONTENT_LENGTH)?;
-    value.to_str().ok()?.parse().ok()
 }

@@ -26,10 +26,21 @@ fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     assert_eq!(mesh.get(&["machines.meshboot.io"])["items"].as_array().unwrap().len(), 3);
     mesh.has_no_bootstrap_tokens();
     pods::reach_each_other(&mesh, "node1", "node2");
+    images_come_from_the_next_node(&mesh);
     mesh.api_server_answers_from_everywhere();
     a_relay_shows_firmware_its_certificate(&mesh);
 
     mesh.teardown(&before);
+}
+
+/// Each node's containerd asks its own mirror, and that one the next node's on the way to the seed.
+fn images_come_from_the_next_node(mesh: &Mesh) {
+    for (node, neighbour) in [("node1", "seed"), ("node2", "node1")] {
+        let ask = format!("curl -gsSf --max-time 20 'http://[{}]:8047/metrics'", mesh.address(node));
+        let told = String::from_utf8_lossy(&mesh.ssh(node, &ask).stdout).into_owned();
+        let source = format!("meshboot_mirror_blobs_total{{source=\"[{}]:5000\"}}", mesh.address(neighbour));
+        assert!(told.contains(&source), "{node} has nothing of {neighbour}:\n{told}");
+    }
 }
 
 /// What machines at the far end of node1 would boot by HTTPS: the authority on this computer is what an operator enrols.

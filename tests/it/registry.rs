@@ -22,6 +22,7 @@ use images::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+mod line;
 mod pull;
 
 /// How long a client may take on a busy machine.

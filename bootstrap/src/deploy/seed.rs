@@ -19,13 +19,13 @@ use uuid::Uuid;
 use crate::deployment::Directory;
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::render::{ARTEFACT_FOLDERS, LEDGER};
-use crate::gateway::settings::{Artefact, BootArtefacts, GatewaySettings, SeedSettings};
+use crate::gateway::settings::{Artefact, BootArtefacts, GatewaySettings, RelaySettings, SeedSettings};
 use crate::pki::Pki;
 use crate::settings::{LibvirtSettings, Settings};
 
 const KEYGEN_LIMIT: Duration = Duration::from_secs(30);
-/// Where a seed keeps images that it was given after its first boot.
-const OWN_IMAGES: &str = "/var/lib/meshboot/images";
+/// Where a node keeps images that came to it after its first boot.
+const IMAGES: &str = "/var/lib/meshboot/images";
 /// The certificate of the authority that firmware is to trust, in the form that firmware's menus read.
 pub(super) const BOOT_AUTHORITY: &str = "auth/boot-ca.der";
 /// Slot of a virtual machine's first mesh port on its PCI bus: what its kernel names the port after.
@@ -170,11 +170,12 @@ impl Seed<'_> {
             netboot: settings.netboot.clone(),
             boot_authority: pki.boot.as_ref().map(|boot| boot.certificate_pem.clone()),
             seed: Some(SeedSettings {
-                image_stores: vec![PathBuf::from(OWN_IMAGES), store],
+                image_stores: vec![PathBuf::from(IMAGES), store],
                 excluded: self.uplink.iter().map(|uplink| uplink.mac).collect(),
                 boot_authority_key: pki.boot_key_file(),
                 mirrors: settings.mirrors.clone(),
             }),
+            relay: Some(RelaySettings { images: PathBuf::from(IMAGES), room: settings.relay_room }),
             forced_links: self.forced_links.clone(),
         }
     }

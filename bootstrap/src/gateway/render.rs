@@ -16,8 +16,9 @@ use super::settings::GatewaySettings;
 pub const LEDGER: &str = "/var/lib/meshboot/ledger.redb";
 /// Where a node keeps artefacts: on its disk, and where its initrd left the ones it booted from.
 pub const ARTEFACT_FOLDERS: [&str; 2] = ["/var/lib/meshboot/artefacts", "/run/meshboot/artefacts"];
-/// How many neighbours a node is told to ask for artefacts: its own, that one's, and so on towards the seed.
-const MAX_SOURCES: usize = 4;
+/// How many neighbours a node is told to ask for artefacts and images: its own, that one's, and so on towards the seed,
+/// which is the last one however far away it is.
+const MAX_SOURCES: usize = 5;
 
 /// Renders the Ignition config of a machine that boots through one of our links.
 ///
@@ -37,7 +38,10 @@ pub fn node_config(
     // Near ends are only good for the machine on that link; VIPs are for everybody.
     sources.extend(ours.sources.iter().copied().filter(|address| is_vip(ours, *address)));
     sources.dedup();
-    sources.truncate(MAX_SOURCES);
+    if let Some(seed) = sources.pop() {
+        sources.truncate(MAX_SOURCES - 1);
+        sources.push(seed);
+    }
     let theirs = GatewaySettings {
         machine: machine.clone(),
         artefact_folders: ARTEFACT_FOLDERS.map(PathBuf::from).to_vec(),
@@ -60,7 +64,8 @@ pub fn node_config(
     Ok(config.to_json())
 }
 
-fn is_vip(settings: &GatewaySettings, address: Ipv6Addr) -> bool {
+/// Whether an address is a node's own, that is the same on all its links.
+pub(super) fn is_vip(settings: &GatewaySettings, address: Ipv6Addr) -> bool {
     let block = Ipv6Net::new(address, BLOCK_PREFIX_LEN).ok().and_then(Block::new);
     settings.site.plan.machines.contains(&address) && block.is_some()
 }

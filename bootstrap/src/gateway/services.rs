@@ -1,4 +1,4 @@
-//! The anycast addresses of a seed's services and how those are asked. The boot address is not among them: the
+//! The anycast addresses of a node's services and how those are asked. The boot address is not among them: the
 //! netboot servers hold it as long as they run.
 
 use anyhow::Result;
@@ -10,25 +10,29 @@ use crate::anycast::{Anycast, Probe};
 /// Where kubeadm has etcd tell how it is, on an IPv6 node.
 const ETCD_HEALTH: &str = "http://[::1]:2381/health";
 
-/// A control plane and the mirrors. `authority` is the certificate of the cluster's CA.
+/// A control plane. `authority` is the certificate of the cluster's CA.
 ///
 /// # Errors
 ///
 /// The certificate is none.
-pub fn of_seed(plan: &AddressPlan, block: Block, authority: &str) -> Result<Vec<Anycast>> {
+pub fn of_control_plane(plan: &AddressPlan, block: Block, authority: &str) -> Result<Vec<Anycast>> {
     let apiserver = Probe::https(format!("https://[{}]:{APISERVER_PORT}/readyz", block.vip()), authority)?;
     let etcd = Probe::http(ETCD_HEALTH.to_owned())?;
-    let mut anycasts = vec![
+    Ok(vec![
         Anycast { name: "apiserver".to_owned(), address: plan.apiserver, probe: apiserver },
         Anycast { name: "etcd".to_owned(), address: plan.etcd, probe: etcd },
-    ];
-    for mirror in &plan.mirrors {
+    ])
+}
+
+/// The mirrors.
+///
+/// # Errors
+///
+/// There can be no HTTP client.
+pub fn of_mirrors(plan: &AddressPlan) -> Result<Vec<Anycast>> {
+    let anycasts = plan.mirrors.iter().map(|mirror| {
         let probe = Probe::http(format!("http://[::1]:{}/v2/", mirror.port))?;
-        anycasts.push(Anycast {
-            name: format!("mirror {}", mirror.registry),
-            address: mirror.address,
-            probe,
-        });
-    }
-    Ok(anycasts)
+        Ok(Anycast { name: format!("mirror {}", mirror.registry), address: mirror.address, probe })
+    });
+    anycasts.collect()
 }

@@ -45,6 +45,9 @@ pub struct GatewaySettings {
     /// What a seed does besides.
     #[serde(default)]
     pub seed: Option<SeedSettings>,
+    /// What nodes that are no seed do besides; handed on from neighbour to neighbour.
+    #[serde(default)]
+    pub relay: Option<RelaySettings>,
     /// This machine's ports, by name or Ethernet address, that are served whatever is wrong with their links.
     #[serde(default)]
     pub forced_links: BTreeSet<String>,
@@ -74,6 +77,16 @@ pub struct SeedSettings {
     /// How its mirrors get what they have not got.
     #[serde(default)]
     pub mirrors: MirrorSettings,
+}
+
+/// What a node that is no seed does besides: it hands on images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelaySettings {
+    /// The folder that it keeps them in.
+    pub images: PathBuf,
+    /// How many octets of them there may be; 0 for no mirrors.
+    pub room: u64,
 }
 
 /// How a seed's mirrors get what they have not got.

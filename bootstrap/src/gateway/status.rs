@@ -11,12 +11,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use images::pull::Puller;
 use mesh::{LinkStatus, Machine, Timeline};
 use netboot_server::StatusBoard;
+use prometheus_client::encoding::text::encode_eof;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
+use super::mirrors;
 use super::settings::STATUS_PORT;
 use crate::anycast::AnycastStatus;
 use crate::store::journal::MeshStore;
@@ -62,6 +65,8 @@ pub struct Sources {
     pub board: StatusBoard,
     /// The ledger.
     pub store: Arc<MeshStore>,
+    /// What the mirrors have, if there are any.
+    pub images: Option<Puller>,
 }
 
 /// Serves the page until `stop` changes.
@@ -96,7 +101,12 @@ async fn timelines(State(sources): State<Sources>) -> Json<Vec<Timeline>> {
 }
 
 async fn metrics(State(sources): State<Sources>) -> Response {
-    match sources.board.metrics_text() {
+    let mut text = String::new();
+    let written = sources.board.write_metrics(&mut text).and_then(|()| {
+        sources.images.iter().try_for_each(|puller| mirrors::write_counters(puller, &mut text))?;
+        encode_eof(&mut text)
+    });
+    match written.map(|()| text) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the counters cannot be written");

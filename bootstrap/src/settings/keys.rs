@@ -69,6 +69,12 @@ pub const KEYS: &[Key] = &[
         "\"6GiB\"",
     ),
     with_default(
+        "mirrors.relay-room",
+        "how much of its disk each other node fills with images that pass through it; never more than a quarter, 0 for \
+         no mirrors but the seed's",
+        "\"2GiB\"",
+    ),
+    with_default(
         "mirrors.revalidate",
         "how old a tag may be before it is looked up again, as 5m; always, or never",
         "\"5m\"",

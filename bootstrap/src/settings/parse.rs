@@ -227,7 +227,7 @@ pub(super) fn memory_mib(text: &str) -> Result<u32, String> {
     u32::try_from(mib).map_err(|_| format!("`{text}` is more than any machine has"))
 }
 
-fn octets(text: &str) -> Result<u64, String> {
+pub(super) fn octets(text: &str) -> Result<u64, String> {
     let error = || format!("`{text}` is no size: a number with KiB, MiB, GiB or TiB, as 2GiB");
     let at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);

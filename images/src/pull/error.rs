@@ -32,6 +32,14 @@ pub enum PullError {
     /// Somebody else asked for the same, and this came of it.
     #[error(transparent)]
     Shared(#[from] Arc<Self>),
+    /// This mirror asked for it itself: a neighbour that was asked asks back.
+    #[error("{what} was asked for here, and the question came back by way of {trail}")]
+    Circle {
+        /// What.
+        what: String,
+        /// Who passed it on.
+        trail: String,
+    },
     /// This program is about to end.
     #[error("nothing is fetched any more")]
     Ended,
@@ -52,7 +60,12 @@ impl PullError {
         match self {
             Self::Upstream(error) => Some(error),
             Self::Shared(error) => error.upstream(),
-            Self::Absent(_) | Self::Store(_) | Self::Read(_) | Self::NoRoom { .. } | Self::Ended => None,
+            Self::Absent(_)
+            | Self::Store(_)
+            | Self::Read(_)
+            | Self::NoRoom { .. }
+            | Self::Circle { .. }
+            | Self::Ended => None,
         }
     }
 
@@ -64,7 +77,12 @@ impl PullError {
                 matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
             }
             Self::Shared(error) => error.is_for_room(),
-            Self::Absent(_) | Self::Upstream(_) | Self::Store(_) | Self::Read(_) | Self::Ended => false,
+            Self::Absent(_)
+            | Self::Upstream(_)
+            | Self::Store(_)
+            | Self::Read(_)
+            | Self::Circle { .. }
+            | Self::Ended => false,
         }
     }
 }

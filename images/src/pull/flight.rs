@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::reader::Reader;
 use super::room::{Claim, Room};
+use super::tally::Tally;
 use super::{PullError, blocking};
 use crate::store::{Digest, Partial, Repository, Store};
 use crate::upstream::{Incoming, Upstream, UpstreamError};
@@ -63,6 +64,7 @@ pub(super) enum End {
 struct Fetch {
     store: Store,
     room: Option<Room>,
+    tally: Arc<Tally>,
     digest: Digest,
     upstream: Upstream,
     repository: Repository,
@@ -82,8 +84,8 @@ impl Flight {
     pub(super) fn begin(
         store: Store,
         room: Option<Room>,
-        upstream: Upstream,
-        repository: Repository,
+        tally: Arc<Tally>,
+        (upstream, repository): (Upstream, Repository),
         digest: Digest,
         landed: impl FnOnce() + Send + 'static,
     ) -> Self {
@@ -91,6 +93,7 @@ impl Flight {
         let fetch = Fetch {
             store,
             room,
+            tally,
             digest,
             upstream: upstream.clone(),
             repository: repository.clone(),
@@ -252,7 +255,7 @@ impl Fetch {
             }
             Err(error) => return Ok(Ended::Broken(partial, error)),
         };
-        let size = incoming.size;
+        let (size, source) = (incoming.size, incoming.source());
         self.progress.send_modify(|progress| {
             progress.answered = true;
             progress.size = size.or(progress.size);
@@ -268,6 +271,7 @@ impl Fetch {
                 Ok(None) => break,
                 Err(error) => return Ok(Ended::Broken(partial, error)),
             };
+            let before = partial.size();
             let (left, written) = blocking(move || {
                 let written = batch.iter().try_for_each(|chunk| partial.append(chunk));
                 (partial, written)
@@ -275,12 +279,14 @@ impl Fetch {
             .await;
             partial = left;
             let there = partial.size();
+            self.tally.add(&source, there - before);
             self.progress.send_modify(|progress| progress.written = there);
             written?;
             if let Some(claim) = claim {
                 claim.grow(there)?;
             }
         }
+        self.tally.count(&source, 0);
         match size {
             Some(size) if partial.size() != size => {
                 let url = format!("the blob {} of {}", self.digest, self.repository.as_str());

@@ -43,7 +43,7 @@ impl Puller {
             return Ok(held);
         }
         let name = format!("{registry}/{repository}@{digest}");
-        let Some(upstream) = self.inner.upstreams.of(registry)? else { return Err(PullError::Absent(name)) };
+        let upstream = self.whom_to_ask(registry, || name.clone())?;
         let turn = self.turn(&name);
         let _turn = turn.lock().await;
         if let Some(held) = self.held(registry, repository, digest).await? {
@@ -63,8 +63,7 @@ impl Puller {
         if let Some(held) = self.current(reference, asked).await? {
             return Ok(held);
         }
-        let upstream = self.inner.upstreams.of(&reference.registry)?;
-        let Some(upstream) = upstream else { return Err(PullError::Absent(reference.to_string())) };
+        let upstream = self.whom_to_ask(&reference.registry, || reference.to_string())?;
         let turn = self.turn(&reference.to_string());
         let _turn = turn.lock().await;
         // Somebody else may have looked it up meanwhile.

@@ -14,6 +14,7 @@ use elsewhere::{Door, Elsewhere, Fault};
 
 mod elsewhere;
 mod manifests;
+mod neighbours;
 
 /// More than any test needs that is not about it.
 const LIMIT: u64 = 1 << 30;

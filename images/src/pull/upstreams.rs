@@ -1,4 +1,4 @@
-//! The registries that are asked.
+//! Who is asked for what is missing.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use reqwest::Client;
 
 use crate::store::RegistryName;
-use crate::upstream::{Upstream, UpstreamConfig, UpstreamError};
+use crate::upstream::{Neighbours, Upstream, UpstreamConfig, UpstreamError};
 
 /// Registries that nobody named and that were asked for, at most.
 const MAX_OTHERS: usize = 64;
 
-/// The registries that are asked for what is missing.
+/// Who is asked for what is missing.
 #[derive(Debug)]
 pub struct Upstreams {
     known: HashMap<RegistryName, Upstream>,
@@ -22,6 +22,8 @@ pub struct Upstreams {
 #[derive(Debug)]
 struct Others {
     client: Client,
+    /// They are asked for all of them; if there are none, the registries themselves.
+    neighbours: Option<Neighbours>,
     known: Mutex<HashMap<RegistryName, Upstream>>,
 }
 
@@ -44,8 +46,19 @@ impl Upstreams {
             let upstream = Upstream::new(config, client.clone())?;
             Ok((upstream.registry().clone(), upstream))
         });
-        let others = others.then(|| Others { client: client.clone(), known: Mutex::default() });
+        let others = others.then(|| Others::new(client, None));
         Ok(Self { known: known.collect::<Result<_, UpstreamError>>()?, others })
+    }
+
+    /// Neighbours, for whichever registry a client names.
+    #[must_use]
+    pub fn neighbours(neighbours: Neighbours, client: &Client) -> Self {
+        Self { known: HashMap::new(), others: Some(Others::new(client, Some(neighbours))) }
+    }
+
+    /// What this mirror calls itself before its neighbours, if it asks any.
+    pub(super) fn name(&self) -> Option<&str> {
+        Some(self.others.as_ref()?.neighbours.as_ref()?.name.as_str())
     }
 
     /// Who is asked for a registry's images.
@@ -54,7 +67,9 @@ impl Upstreams {
             return Ok(Some(upstream.clone()));
         }
         match &self.others {
-            Some(others) if registry.is_public() => others.of(registry).map(Some),
+            Some(others) if others.neighbours.is_some() || registry.is_public() => {
+                others.of(registry).map(Some)
+            }
             Some(_) | None => Ok(None),
         }
     }
@@ -63,13 +78,23 @@ impl Upstreams {
 // === impl Others ===
 
 impl Others {
+    fn new(client: &Client, neighbours: Option<Neighbours>) -> Self {
+        Self { client: client.clone(), neighbours, known: Mutex::default() }
+    }
+
     fn of(&self, registry: &RegistryName) -> Result<Upstream, UpstreamError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(upstream) = known.get(registry) {
             return Ok(upstream.clone());
         }
-        let config = UpstreamConfig { registry: registry.clone(), endpoint: None, credentials: None };
-        let upstream = Upstream::new(config, self.client.clone())?;
+        let client = self.client.clone();
+        let upstream = match &self.neighbours {
+            Some(neighbours) => Upstream::by_neighbours(registry.clone(), neighbours, client),
+            None => {
+                let config = UpstreamConfig { registry: registry.clone(), endpoint: None, credentials: None };
+                Upstream::new(config, client)?
+            }
+        };
         if known.len() >= MAX_OTHERS {
             known.clear();
         }

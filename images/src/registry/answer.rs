@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::pull::{self, PullError, Puller};
 use crate::store::{Digest, OCI_INDEX, Reference, RegistryName, Repository, Store, StoreError};
+use crate::upstream::Trail;
 
 use super::{
     error::Refusal,
@@ -78,6 +79,7 @@ async fn answer(
         Ok(registry) => registry,
         Err(refusal) => return refusal.into_response(),
     };
+    let shelf = Shelf { puller: shelf.puller.on_behalf_of(Trail::of(&headers)), ..shelf };
     let namespace = params.ns.as_ref().and_then(|ns| HeaderValue::from_str(ns).ok());
     let found = match shelf.look_up(&registry, &path, &params, &headers).await {
         Ok(found) => found,

@@ -56,6 +56,8 @@ impl Refusal {
             Self::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::RangeInvalid { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID"),
             Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
+            // Not 404: who asked has other neighbours, that may know it.
+            Self::Pull(PullError::Circle { .. }) => (StatusCode::LOOP_DETECTED, "UNAVAILABLE"),
             Self::Pull(error) => match error.upstream() {
                 Some(UpstreamError::Denied { .. } | UpstreamError::Challenge { .. }) => {
                     (StatusCode::FORBIDDEN, "DENIED")

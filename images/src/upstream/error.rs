@@ -112,6 +112,14 @@ pub enum UpstreamError {
         /// Why not.
         reason: String,
     },
+    /// None of the neighbours knows, and each of them was asked or has failed a moment ago.
+    #[error("no neighbour knows an image of {registry}: {reasons}")]
+    Neighbours {
+        /// Whose image.
+        registry: String,
+        /// What each of them said.
+        reasons: String,
+    },
     /// This program is about to end.
     #[error("nothing is fetched any more")]
     Closed,
@@ -121,8 +129,8 @@ pub enum UpstreamError {
 
 impl UpstreamError {
     /// An answer that is none of those hoped for.
-    pub(super) fn refused(url: &Url, response: &Response) -> Self {
-        let url = url.to_string();
+    pub(super) fn refused(response: &Response) -> Self {
+        let url = response.url().to_string();
         match response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Self::NotFound { url },
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Self::Denied { url, status },
@@ -154,6 +162,7 @@ impl UpstreamError {
             | Self::Mismatch { .. }
             | Self::Challenge { .. }
             | Self::Token { .. }
+            | Self::Neighbours { .. }
             | Self::Closed => None,
         }
     }

@@ -71,13 +71,13 @@ impl StatusBoard {
         histories.values().map(|history| history.timeline.clone()).collect()
     }
 
-    /// What was counted, in the text format of OpenMetrics.
+    /// Writes what was counted, in the text format of OpenMetrics, without the mark of its end.
     ///
     /// # Errors
     ///
-    /// None that is known: writing to memory does not fail.
-    pub fn metrics_text(&self) -> Result<String, fmt::Error> {
-        self.metrics.encode()
+    /// None that a string has.
+    pub fn write_metrics(&self, out: &mut String) -> fmt::Result {
+        self.metrics.encode(out)
     }
 
     /// Sets a link's stage, which the caller knows better from some point on: joining, ready.

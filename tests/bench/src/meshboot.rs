@@ -68,6 +68,7 @@ fn settings(content: &Content, folder: &Path) -> Result<GatewaySettings> {
         netboot: NetbootSettings::default(),
         boot_authority: None,
         seed: None,
+        relay: None,
         forced_links: [].into(),
     })
 }

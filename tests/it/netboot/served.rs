@@ -144,6 +144,7 @@ fn status_page(board: StatusBoard, machine: Machine) -> Result<impl Future<Outpu
         anycasts: anycasts_seen,
         board,
         store: Arc::new(MeshStore::relay(None)?),
+        images: None,
     };
     Ok(async move {
         let _kept = (stop, api, anycasts);

@@ -10,20 +10,20 @@ use tests::debian::unpacked;
 
 use super::*;
 
-const USER: &str = "user";
-const PASSWORD: &str = "secret";
+pub(super) const USER: &str = "user";
+pub(super) const PASSWORD: &str = "secret";
 /// `htpasswd -nbB user secret`, with the least work that bcrypt can be told to do.
 const HTPASSWD: &str = "user:$2b$04$mbU6OvmZONacFRRrRz7U6.P6fRUpKC8xJAvSo/8bI1RQeOFeqV.7e\n";
 
 /// A registry of another's program.
-struct Elsewhere {
-    dir: TempDir,
-    child: Child,
-    address: SocketAddr,
+pub(super) struct Elsewhere {
+    pub(super) dir: TempDir,
+    pub(super) child: Child,
+    pub(super) address: SocketAddr,
 }
 
 impl Elsewhere {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = free_port();
         let config = format!(
@@ -57,7 +57,7 @@ impl Elsewhere {
     }
 
     /// Takes an image from a store.
-    fn push(&self, served: &Served, from: &str, to: &str) {
+    pub(super) fn push(&self, served: &Served, from: &str, to: &str) {
         let from = format!("docker://{}/{from}", served.for_skopeo);
         let to = format!("docker://{}/{to}", self.address);
         let copy = ["--insecure-policy", "copy", "--preserve-digests", "--src-tls-verify=false"];
@@ -66,13 +66,13 @@ impl Elsewhere {
     }
 
     /// How many requests for this it has answered.
-    fn requests(&self, what: &str) -> usize {
+    pub(super) fn requests(&self, what: &str) -> usize {
         let log = fs::read_to_string(self.dir.path().join("log")).unwrap();
         let answered = |line: &&str| line.contains("response completed") && line.contains(what);
         log.lines().filter(answered).count()
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -86,7 +86,7 @@ impl Drop for Elsewhere {
 
 /// A mirror on a runtime of its own.
 struct Mirror {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }

@@ -92,7 +92,8 @@ fn a_boots_steps_are_remembered_and_counted() {
     assert_eq!(stages, [whole, vec![Stage::Addressed]]);
     assert_eq!((boots[0].heard.dhcp, boots[0].steps[3].bytes), (1, 9));
     assert_eq!(boots[0].steps[2].notes[0].1, "because");
-    let text = board.metrics_text().unwrap();
+    let mut text = String::new();
+    board.write_metrics(&mut text).unwrap();
     for line in [
         "meshboot_stages_total{port=\"eth\",stage=\"addressed\"} 2",
         "meshboot_sent_bytes_total{port=\"eth\",stage=\"loading\"} 9",

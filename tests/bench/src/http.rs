@@ -29,17 +29,10 @@ pub(crate) fn one(cable: &Cable, server: Ipv6Addr, file: &File) -> Result<Fetche
 }
 
 /// Several clients that want a file again and again, each on a connection that it keeps.
-pub(crate) fn many(
-    cable: &Cable,
-    server: Ipv6Addr,
-    file: &File,
-    clients: usize,
-    seconds: u64,
-) -> Result<Fetched> {
-    let url = url(server, file);
+pub(crate) fn many(cable: &Cable, url: &str, clients: usize, seconds: u64) -> Result<Fetched> {
     let (clients, duration) = (clients.to_string(), format!("{seconds}s"));
     let begun = Instant::now();
-    let said = cable.far.run("wrk", &["-t1", "-c", &clients, "-d", &duration, "--timeout", "20s", &url])?;
+    let said = cable.far.run("wrk", &["-t1", "-c", &clients, "-d", &duration, "--timeout", "20s", url])?;
     let whole = begun.elapsed().as_secs_f64();
     ensure!(!said.contains("Non-2xx") && !said.contains("Socket errors"), "wrk {url}:\n{said}");
     // `  1234 requests in 3.00s, 1.23GB read`

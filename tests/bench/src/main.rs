@@ -13,19 +13,23 @@ mod http;
 mod least;
 mod machine;
 mod meshboot;
+mod mirrors;
 mod report;
 mod rivals;
 mod rounds;
 mod server;
+mod shaper;
 mod tftp;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use mirrors::Mirrors;
 use rounds::{Bench, Programs, Size};
 
 /// The netboot servers beside those that others use.
@@ -40,6 +44,9 @@ struct Arguments {
     /// Only this part: dhcp, tftp, http or carrier.
     #[arg(long, value_name = "PART")]
     only: Option<String>,
+    /// Not those servers but the mirrors, beside docker-registry.
+    #[arg(long)]
+    mirrors: bool,
     /// Where the figures go as JSON, every sample too.
     #[arg(value_name = "FILE")]
     json: Option<PathBuf>,
@@ -49,14 +56,18 @@ struct Arguments {
     /// Be a TFTP server that does no more than it must, for this file.
     #[arg(long, hide = true, value_name = "FILE")]
     serve_least: Option<PathBuf>,
+    /// Be the way to somewhere far: listen on the first address and pass connections on to the second one.
+    #[arg(long, hide = true, num_args = 2, value_name = "ADDRESS")]
+    shape: Vec<SocketAddr>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match (&arguments.serve_durable, &arguments.serve_least) {
-        (Some(journal), _) => durable::serve(journal),
-        (None, Some(file)) => least::serve(file),
-        (None, None) => compare(&arguments),
+    let done = match (&arguments.serve_durable, &arguments.serve_least, arguments.shape.as_slice()) {
+        (Some(journal), ..) => durable::serve(journal),
+        (None, Some(file), _) => least::serve(file),
+        (None, None, [listen, to]) => shaper::serve(*listen, *to),
+        (None, None, _) => compare(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,21 +86,34 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&beside)?;
     let awake = machine::keep_awake();
     let machine = machine::describe(folder.path(), &versions, awake.is_some())?;
-    let size = if arguments.quick { Size::QUICK } else { Size::FULL };
-    let rounds = arguments.rounds.unwrap_or(size.rounds);
-    say(&format!("{rounds} rounds on {machine:#}"));
     let programs = Programs { meshboot: beside.join("meshboot"), myself };
-    let mut bench = Bench::start(size, arguments.only.clone(), folder.path(), &programs)?;
-    for round in 1..=rounds {
-        say(&format!("round {round} of {rounds}"));
-        bench.round()?;
-    }
-    let report = bench.end()?;
+    let (report, rounds) = if arguments.mirrors {
+        let size = if arguments.quick { mirrors::Size::QUICK } else { mirrors::Size::FULL };
+        let rounds = arguments.rounds.unwrap_or(size.rounds);
+        say(&format!("{rounds} rounds on {machine:#}"));
+        let mut bench = Mirrors::prepare(size, folder.path(), &programs)?;
+        each(rounds, |round| bench.round(round))?;
+        (bench.end(), rounds)
+    } else {
+        let size = if arguments.quick { Size::QUICK } else { Size::FULL };
+        let rounds = arguments.rounds.unwrap_or(size.rounds);
+        say(&format!("{rounds} rounds on {machine:#}"));
+        let mut bench = Bench::start(size, arguments.only.clone(), folder.path(), &programs)?;
+        each(rounds, |_| bench.round())?;
+        (bench.end()?, rounds)
+    };
     show(&report.table());
     if let Some(path) = &arguments.json {
         write(path, &format!("{:#}\n", report.json(&machine, rounds)))?;
     }
     Ok(())
+}
+
+fn each(rounds: usize, mut round: impl FnMut(usize) -> Result<()>) -> Result<()> {
+    (1..=rounds).try_for_each(|number| {
+        say(&format!("round {number} of {rounds}"));
+        round(number)
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

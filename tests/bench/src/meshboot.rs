@@ -3,9 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
-use bootstrap::gateway::settings::{Artefact, BootArtefacts, GatewaySettings, NetbootSettings};
+use bootstrap::gateway::settings::{
+    Artefact, Ask, BootArtefacts, GatewaySettings, MirrorSettings, NetbootSettings, SeedSettings,
+};
+use bootstrap::pki::boot;
 use bootstrap::store::redb::RedbStore;
 use ignition::{Cni, KubernetesSource, SitePlan};
 use mesh::{AddressPlan, Far, Ledger, Link, LinkId, Machine, MachineId, Port, PortIndex, Revision, Role};
@@ -20,16 +24,11 @@ use crate::server::Server;
 /// It is a relay whose copy of the ledger knows the link: the allocation was made in an earlier boot, and its far end
 /// boots again. It tries to reach an API server that is not there; a seed would run a registry beside.
 pub(crate) fn start(binary: &Path, content: &Content, folder: &Path) -> Result<Server> {
-    ensure!(binary.exists(), "{} is not there: cargo build --release --bin meshboot", binary.display());
     let folder = folder.join(OURS);
     fs::create_dir_all(&folder)?;
     let settings = settings(content, &folder)?;
     write_ledger(&settings)?;
-    let path = folder.join("gateway.json");
-    fs::write(&path, serde_json::to_vec_pretty(&settings)?)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let line = [text(binary), "--settings".to_owned(), text(&path), "gateway".to_owned()];
+    let line = line(binary, &settings, &folder)?;
     let mut server = Server::start(OURS, Cable::plug(OURS)?, &folder, &line)?;
     server.wait_for("a router advertisement", |cable| {
         let routes = cable.far.run("ip", &["-6", "route", "show", "default", "dev", FAR_PORT])?;
@@ -39,6 +38,43 @@ pub(crate) fn start(binary: &Path, content: &Content, folder: &Path) -> Result<S
         server.wait_for_port(port)?;
     }
     Ok(server)
+}
+
+/// Starts the product's mirrors at the near end of a cable: a seed that asks for docker.io's images somewhere else.
+pub(crate) fn start_mirrors(
+    binary: &Path,
+    content: &Content,
+    cable: Cable,
+    folder: &Path,
+    upstream: &str,
+) -> Result<Server> {
+    let mut settings = settings(content, folder)?;
+    settings.machine.role = Role::Seed;
+    // The API server's; there is none.
+    settings.site.ca_cert_pem = boot::authority(SystemTime::now())?.certificate_pem;
+    settings.seed = Some(SeedSettings {
+        image_stores: vec![folder.join("images")],
+        excluded: Vec::new(),
+        boot_authority_key: None,
+        mirrors: MirrorSettings {
+            ask: Ask::Mirrored,
+            room: 8 << 30,
+            endpoints: [("docker.io".to_owned(), upstream.to_owned())].into(),
+            ..MirrorSettings::default()
+        },
+    });
+    let line = line(binary, &settings, folder)?;
+    Server::start(OURS, cable, folder, &line)
+}
+
+/// Writes the settings, and gives the line that starts the service with them.
+fn line(binary: &Path, settings: &GatewaySettings, folder: &Path) -> Result<[String; 4]> {
+    ensure!(binary.exists(), "{} is not there: cargo build --release --bin meshboot", binary.display());
+    let path = folder.join("gateway.json");
+    fs::write(&path, serde_json::to_vec_pretty(settings)?)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    Ok([text(binary), "--settings".to_owned(), text(&path), "gateway".to_owned()])
 }
 
 fn settings(content: &Content, folder: &Path) -> Result<GatewaySettings> {

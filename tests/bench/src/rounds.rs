@@ -287,7 +287,9 @@ impl Bench {
         let Content { root, small, .. } = &self.content;
         let wanted = Target::Times(0.9);
         type Load<'a> = (&'static str, &'a dyn Fn(&Cable) -> Result<Fetched>);
-        let wrk = |cable: &Cable, file: &File| http::many(cable, near, file, CONNECTIONS, size.http_seconds);
+        let wrk = |cable: &Cable, file: &File| {
+            http::many(cable, &http::url(near, file), CONNECTIONS, size.http_seconds)
+        };
         let loads: [Load<'_>; 2] = [
             ("HTTP, one client", &|cable| http::one(cable, near, root)),
             ("HTTP, 8 clients", &|cable| wrk(cable, root)),
@@ -310,7 +312,7 @@ impl Bench {
 }
 
 /// A transfer's rate, and what it cost.
-fn enter(
+pub(crate) fn enter(
     report: &mut Report,
     what: &str,
     target: Target,

@@ -23,6 +23,8 @@ cargo xtask bench routing           the routing protocols compared (tests/README
 cargo xtask bench netboot [--quick] [FILE]
                                     the netboot servers beside Kea, dnsmasq, tftpd-hpa and nginx, figures as
                                     JSON to FILE (tests/README.md); --quick says only whether it works
+cargo xtask bench mirrors [--quick] [FILE]
+                                    the registry mirrors beside docker-registry as a proxy, likewise
 cargo xtask fuzz [TARGET] [--seconds N]
                                     looks for octets that break a promise, for 600 s or N in each target of
                                     tests/fuzz or in one; CI replays what was found
@@ -41,7 +43,8 @@ fn main() -> ExitCode {
         ["fuzz", words @ ..] => fuzz::run(words),
         ["bench", "routing"] => deps::ready(install)
             .and_then(|()| on_request("routing protocols", "it", "routing::", &["--no-capture"])),
-        ["bench", "netboot", words @ ..] => bench_netboot(words),
+        ["bench", "netboot", words @ ..] => bench(&[], words),
+        ["bench", "mirrors", words @ ..] => bench(&["--mirrors"], words),
         _ => {
             say(HELP);
             return ExitCode::from(64);
@@ -96,12 +99,12 @@ fn on_request(name: &str, binary: &str, filter: &str, how: &[&str]) -> Result<()
 }
 
 /// It names itself what it lacks: most of that are servers, and those are not for us to install.
-fn bench_netboot(words: &[&str]) -> Result<(), String> {
+fn bench(which: &[&str], words: &[&str]) -> Result<(), String> {
     // As it is deployed.
     step("release binary", cargo().args(["build", "--locked", "--release", "--bin", "meshboot"]))?;
     step("benchmark", cargo().args(["build", "--locked", "--release", "--package", "tests-bench"]))?;
     // Where it was started, for the file is meant from there.
-    let status = Command::new(target().join("release/bench")).args(words).status();
+    let status = Command::new(target().join("release/bench")).args(which).args(words).status();
     let status = status.map_err(|error| format!("cannot start the benchmark: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("the benchmark failed: {status}")) }
 }

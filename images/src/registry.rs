@@ -34,6 +34,7 @@ use crate::store::RegistryName;
 
 mod answer;
 mod error;
+mod pieces;
 mod probe;
 mod range;
 mod request;
@@ -41,7 +42,7 @@ mod respond;
 #[cfg(test)]
 mod tests;
 
-use respond::Buffers;
+use pieces::Pieces;
 
 pub use answer::router;
 pub use probe::{ProbeError, probe};
@@ -144,11 +145,11 @@ impl Bound {
     /// Serves until `shutdown` ends, then lets running transfers go on for a few seconds.
     pub async fn serve(self, puller: Puller, shutdown: impl Future<Output = ()> + Send) {
         let stop = CancellationToken::new();
-        let buffers = Buffers::default();
+        let pieces = Pieces::default();
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut loops = JoinSet::new();
         for (socket, registry) in self.sockets {
-            let router = answer::shared_router(puller.clone(), registry, buffers.clone());
+            let router = answer::shared_router(puller.clone(), registry, pieces.clone());
             loops.spawn(accept(socket, router, Arc::clone(&permits), stop.clone()));
         }
         shutdown.await;

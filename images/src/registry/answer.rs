@@ -17,9 +17,10 @@ use crate::upstream::Trail;
 
 use super::{
     error::Refusal,
+    pieces::Pieces,
     range::{self, Wanted},
     request::{ManifestRef, Wish, page},
-    respond::{Buffers, Found, entity_tag},
+    respond::{Found, entity_tag},
 };
 
 const JSON: &str = "application/json";
@@ -31,7 +32,7 @@ const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 struct Shelf {
     puller: Puller,
     registry: Option<RegistryName>,
-    buffers: Buffers,
+    pieces: Pieces,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,17 +44,17 @@ struct Params {
 
 /// The registry as a service: for those who have sockets of their own.
 pub fn router(puller: Puller, registry: Option<RegistryName>) -> Router {
-    shared_router(puller, registry, Buffers::default())
+    shared_router(puller, registry, Pieces::default())
 }
 
-/// One of several services that share buffers.
-pub(super) fn shared_router(puller: Puller, registry: Option<RegistryName>, buffers: Buffers) -> Router {
+/// One of several services that share memory.
+pub(super) fn shared_router(puller: Puller, registry: Option<RegistryName>, pieces: Pieces) -> Router {
     Router::new()
         .route("/v2", any(base))
         .route("/v2/", any(base))
         .route("/v2/{*path}", any(answer))
         .fallback(|| async { Refusal::NoSuchPath })
-        .with_state(Shelf { puller, registry, buffers })
+        .with_state(Shelf { puller, registry, pieces })
 }
 
 async fn base(method: Method) -> Response {
@@ -85,7 +86,7 @@ async fn answer(
         Ok(found) => found,
         Err(refusal) => return refusal.into_response(),
     };
-    let mut response = found.into_response(head, &shelf.buffers);
+    let mut response = found.into_response(head, &shelf.pieces);
     let headers = response.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.extend(namespace.map(|namespace| (NAMESPACE, namespace)));

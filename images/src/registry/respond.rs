@@ -1,10 +1,6 @@
 //! From what was found to what is sent.
 
-use std::{
-    io::{Seek, SeekFrom},
-    ops::RangeInclusive,
-    sync::Arc,
-};
+use std::{ops::RangeInclusive, sync::Arc};
 
 use axum::{
     body::Body,
@@ -12,31 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::StreamExt;
-use tokio::{
-    io::AsyncReadExt,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
-use tokio_util::io::ReaderStream;
-use tracing::warn;
 
 use crate::pull::{Flight, Held};
 use crate::store::{Blob, Digest, OCI_MANIFEST};
 
-use super::range::Wanted;
-
-/// What is read from disk at once: few calls …
-const LARGE: usize = 256 * 1024;
-/// … for so many transfers at a time …
-const LARGE_TRANSFERS: usize = 24;
-/// … and small pieces for those beyond, so that hundreds of clients, slow ones too, fit into a node's memory.
-const SMALL: usize = 32 * 1024;
+use super::{pieces::Pieces, range::Wanted};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-
-/// Hands out the large buffers.
-#[derive(Debug, Clone)]
-pub(super) struct Buffers(Arc<Semaphore>);
 
 /// What a look-up came to.
 pub(super) enum Found {
@@ -46,29 +24,11 @@ pub(super) enum Found {
     Coming { flight: Arc<Flight>, size: Option<u64>, digest: Digest, wanted: Wanted },
 }
 
-// === impl Buffers ===
-
-impl Default for Buffers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_TRANSFERS)))
-    }
-}
-
-impl Buffers {
-    /// The size of a transfer's buffers, and the permit for large ones.
-    fn get(&self) -> (usize, Option<OwnedSemaphorePermit>) {
-        match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(permit) => (LARGE, Some(permit)),
-            Err(_) => (SMALL, None),
-        }
-    }
-}
-
 // === impl Found ===
 
 impl Found {
     /// A HEAD is answered as a GET is, without the body.
-    pub(super) fn into_response(self, head: bool, buffers: &Buffers) -> Response {
+    pub(super) fn into_response(self, head: bool, pieces: &Pieces) -> Response {
         match self {
             Self::Listing { body, media_type, next } => {
                 let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
@@ -85,30 +45,16 @@ impl Found {
                 respond(StatusCode::OK, body, Some(size), media_type, &digest)
             }
             Self::Coming { flight, size, digest, wanted } => coming(&flight, size, &digest, &wanted, head),
-            Self::Blob { blob, digest, wanted } => blob_response(blob, &digest, &wanted, head, buffers),
+            Self::Blob { blob, digest, wanted } => blob_response(blob, &digest, &wanted, head, pieces),
         }
     }
 }
 
-fn blob_response(blob: Blob, digest: &Digest, wanted: &Wanted, head: bool, buffers: &Buffers) -> Response {
-    let Blob { mut file, size, .. } = blob;
+fn blob_response(blob: Blob, digest: &Digest, wanted: &Wanted, head: bool, pieces: &Pieces) -> Response {
+    let Blob { file, size, .. } = blob;
     let part = part(wanted, head);
-    let (start, length) =
-        part.as_ref().map_or((0, size), |part| (*part.start(), part.end() - part.start() + 1));
-    let body = if head {
-        Body::empty()
-    } else {
-        if let Err(error) = file.seek(SeekFrom::Start(start)) {
-            warn!(%digest, %error, "cannot read a blob");
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
-        let (chunk, permit) = buffers.get();
-        let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(chunk);
-        let chunks = ReaderStream::with_capacity(file.take(length), chunk);
-        // The permit goes with the last chunk, or with the client.
-        Body::from_stream(chunks.inspect(move |_| _ = &permit))
-    };
+    let (from, to) = part.as_ref().map_or((0, size), |part| (*part.start(), part.end() + 1));
+    let body = if head { Body::empty() } else { Body::from_stream(pieces.of(file, from, to)) };
     partial(body, part, Some(size), digest)
 }
 

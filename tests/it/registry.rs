@@ -22,6 +22,7 @@ use images::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+mod kill;
 mod line;
 mod pull;
 

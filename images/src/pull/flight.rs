@@ -75,6 +75,8 @@ struct Fetch {
 enum Ended {
     Whole(Partial),
     Broken(Partial, UpstreamError),
+    /// What there was of it was none of it; nothing is there now.
+    Wrong(Partial),
 }
 
 // === impl Flight ===
@@ -200,6 +202,10 @@ impl Fetch {
             let before = partial.size();
             let error = match self.attempt(partial, claim).await? {
                 Ended::Whole(whole) => return self.land(whole, begun).await,
+                Ended::Wrong(nothing) => {
+                    partial = nothing;
+                    continue;
+                }
                 Ended::Broken(left, error) => {
                     partial = left;
                     error
@@ -248,11 +254,7 @@ impl Fetch {
         let from = partial.size();
         let mut incoming = match self.upstream.blob(&self.repository, &self.digest, from).await {
             Ok(incoming) => incoming,
-            Err(error) if from > 0 && is_beyond(&error) => {
-                // Longer than the blob: it is none of it.
-                self.forget(partial).await?;
-                return Err(error.into());
-            }
+            Err(error) if from > 0 && is_beyond(&error) => return self.beyond(partial, error).await,
             Err(error) => return Ok(Ended::Broken(partial, error)),
         };
         let (size, source) = (incoming.size, incoming.source());
@@ -295,6 +297,20 @@ impl Fetch {
             }
             _ => Ok(Ended::Whole(partial)),
         }
+    }
+
+    /// The source has no more of it. Somebody may have been killed who had all of it; or it is longer than the blob, and
+    /// none of it.
+    async fn beyond(&self, partial: Partial, error: UpstreamError) -> Result<Ended, PullError> {
+        if partial.prove().is_ok() {
+            return Ok(Ended::Whole(partial));
+        }
+        self.forget(partial).await?;
+        // Who has read some of what was wrong must not be given the end of what is right.
+        if self.progress.borrow().answered {
+            return Err(error.into());
+        }
+        Ok(Ended::Wrong(self.open().await?))
     }
 
     /// Proves it, lets readers have its end, and makes it durable.

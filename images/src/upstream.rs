@@ -10,31 +10,33 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RANGE, VIA, WWW_AUTHENTICATE};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::debug;
 
-use crate::store::{
-    DOCKER_LIST, DOCKER_MANIFEST, Digest, MAX_MANIFEST, OCI_INDEX, OCI_MANIFEST, RegistryName, Repository,
-};
+use crate::store::{Digest, MAX_MANIFEST, OCI_MANIFEST, RegistryName, Repository};
 
+mod ask;
 mod error;
 mod incoming;
 mod place;
 mod tokens;
 mod trail;
 
+use ask::{Request, Source};
 pub use error::UpstreamError;
 pub use incoming::Incoming;
 use place::Place;
-use tokens::{Authorization, Tokens};
+use tokens::Tokens;
 pub use trail::Trail;
 
 /// Blobs that are fetched from one registry at a time; it has other clients, and the uplink other uses.
 const MAX_BLOBS: usize = 8;
+/// Of neighbours more are wanted, for they wait for their turn themselves, and who waits here is not yet on the way.
+const MAX_NEIGHBOUR_BLOBS: usize = 64;
 /// How often a small request is made before its failure counts.
 const ATTEMPTS: u32 = 3;
 /// How long to wait after the first failure; twice as long after each further one.
@@ -43,8 +45,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// How long a small answer may take, with all attempts.
 const SMALL_LIMIT: Duration = Duration::from_secs(60);
-/// The media types of manifests; what else there is, is taken too.
-const MANIFESTS: [&str; 5] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, "*/*"];
 /// The registry whose name is not where it is, and whose repositories of one word have a folder of their own.
 const DOCKER_IO: (&str, &str, &str) = ("docker.io", "https://registry-1.docker.io", "library");
 
@@ -94,24 +94,6 @@ struct Inner {
     blobs: Arc<Semaphore>,
 }
 
-/// Who is asked.
-#[derive(Debug)]
-enum Source {
-    Registry(Url),
-    Neighbours { name: String, places: Vec<Place> },
-}
-
-/// What is asked.
-#[derive(Debug)]
-struct Request<'a> {
-    method: Method,
-    repository: &'a Repository,
-    path: &'a [&'a str],
-    query: &'a [(&'a str, &'a str)],
-    /// The first byte that is wanted, if it is not that of all.
-    from: u64,
-}
-
 /// A manifest as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawManifest {
@@ -158,7 +140,11 @@ impl Upstream {
 
     fn by(registry: RegistryName, source: Source, client: Client, credentials: Option<Credentials>) -> Self {
         let tokens = Tokens::new(client.clone(), credentials);
-        let blobs = Arc::new(Semaphore::new(MAX_BLOBS));
+        let limit = match &source {
+            Source::Registry(_) => MAX_BLOBS,
+            Source::Neighbours { .. } => MAX_NEIGHBOUR_BLOBS,
+        };
+        let blobs = Arc::new(Semaphore::new(limit));
         let inner = Arc::new(Inner { registry, source, client, tokens, blobs });
         Self { inner, trail: Trail::default() }
     }
@@ -293,112 +279,6 @@ impl Upstream {
             }
         }
         Ok((head, bytes.freeze()))
-    }
-
-    /// Sends a request to the registry, or to the nearest neighbour that knows an answer.
-    async fn send(&self, request: &Request<'_>) -> Result<Response, UpstreamError> {
-        let places = match &self.inner.source {
-            Source::Registry(endpoint) => return self.ask(endpoint, request).await,
-            Source::Neighbours { places, .. } => places,
-        };
-        let mut reasons = Vec::new();
-        for place in places {
-            if let Some(reason) = place.rests() {
-                reasons.push(reason);
-                continue;
-            }
-            let error = match timeout(place.patience, self.ask(&place.url, request)).await {
-                Ok(Ok(response)) if !response.status().is_server_error() => return Ok(response),
-                Ok(Ok(response)) => UpstreamError::refused(&response),
-                Ok(Err(error)) => error,
-                Err(_) => UpstreamError::Late { url: place.url.to_string(), limit: place.patience },
-            };
-            let reason = place.fail(&error);
-            info!(registry = self.registry().as_str(), reason, "a neighbour is not asked for a while");
-            reasons.push(reason);
-        }
-        let registry = self.registry().to_string();
-        Err(UpstreamError::Neighbours { registry, reasons: reasons.join("; ") })
-    }
-
-    /// Sends a request to one place, with the authorization that is known for the repository, or else with what is then
-    /// asked for.
-    async fn ask(&self, endpoint: &Url, request: &Request<'_>) -> Result<Response, UpstreamError> {
-        let url = self.url(endpoint, request)?;
-        let scope = format!("repository:{}:pull", self.path(request.repository));
-        let known = self.inner.tokens.known(&scope);
-        let response = self.attempt(&url, request, known.as_ref()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        let challenges: Vec<String> = response
-            .headers()
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| Some(value.to_str().ok()?.to_owned()))
-            .collect();
-        info!(registry = self.registry().as_str(), scope, "a registry wants to know who asks");
-        let fresh = self.inner.tokens.obtain(response.url(), &challenges, &scope).await?;
-        self.attempt(&url, request, Some(&fresh)).await
-    }
-
-    async fn attempt(
-        &self,
-        url: &Url,
-        request: &Request<'_>,
-        authorization: Option<&Authorization>,
-    ) -> Result<Response, UpstreamError> {
-        let mut asked = self.inner.client.request(request.method.clone(), url.clone());
-        if request.path.first() != Some(&"blobs") {
-            asked = MANIFESTS.iter().fold(asked, |asked, kind| asked.header(ACCEPT, *kind));
-        }
-        if request.from > 0 {
-            asked = asked.header(RANGE, format!("bytes={}-", request.from));
-        }
-        if let Some(authorization) = authorization {
-            asked = asked.header(AUTHORIZATION, authorization.header());
-        }
-        if let Source::Neighbours { name, .. } = &self.inner.source
-            && let Some(via) = self.trail.passed_on_by(name)
-        {
-            asked = asked.header(VIA, via);
-        }
-        asked.send().await.map_err(|source| UpstreamError::transfer(url, source))
-    }
-
-    fn url(&self, endpoint: &Url, request: &Request<'_>) -> Result<Url, UpstreamError> {
-        let mut url = endpoint.clone();
-        let bad = || UpstreamError::Endpoint(endpoint.to_string());
-        url.path_segments_mut()
-            .map_err(|()| bad())?
-            .pop_if_empty()
-            .push("v2")
-            .extend(self.path(request.repository).split('/'))
-            .extend(request.path);
-        let namespace = match &self.inner.source {
-            Source::Registry(_) => None,
-            Source::Neighbours { .. } => Some(("ns", self.registry().as_str())),
-        };
-        if !request.query.is_empty() || namespace.is_some() {
-            url.query_pairs_mut().extend_pairs(request.query).extend_pairs(namespace);
-        }
-        Ok(url)
-    }
-
-    /// What an error calls it.
-    fn name(&self, request: &Request<'_>) -> String {
-        format!("{}/{}/{}", self.registry(), request.repository, request.path.join("/"))
-    }
-
-    /// The repository's path there.
-    fn path(&self, repository: &Repository) -> String {
-        let (registry, _, folder) = DOCKER_IO;
-        let path = repository.as_str();
-        let there = matches!(self.inner.source, Source::Registry(_));
-        if there && self.registry().as_str() == registry && !path.contains('/') {
-            return format!("{folder}/{path}");
-        }
-        path.to_owned()
     }
 }
 

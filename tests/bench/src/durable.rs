@@ -25,6 +25,7 @@ use netboot_proto::Catalogue;
 use netboot_proto::dhcp6::{Config, DEFAULT_LIFETIMES, Server, ServerId};
 use netboot_proto::effect::{Effect, Peer};
 use netboot_proto::wire::dhcp6::{ALL_SERVERS, Message, SERVER_PORT};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cable::{NEAR_MAC, NEAR_PORT};
@@ -36,6 +37,8 @@ const FIRST: u128 = 0x2001_0db8_0001_0000_0001_0000_0000_0000;
 const BATCH: usize = 64;
 /// Room for more than a million changes; behind it the file grows.
 const PREPARED: u64 = 256 << 20;
+/// Octets of datagrams, with what the kernel adds to each, that wait while the processor does something else.
+const RECEIVED: usize = 8 << 20;
 const MAX_DATAGRAM: usize = 2048;
 
 /// A change that is not durable yet, and whose it is.
@@ -136,6 +139,8 @@ fn open() -> io::Result<UdpSocket> {
     socket.set_only_v6(true)?;
     socket.bind_device(Some(NEAR_PORT.as_bytes()))?;
     socket.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, SERVER_PORT, 0, 0).into())?;
+    // Of as many links there would be as many sockets, each with a buffer.
+    setsockopt(&socket, RcvBufForce, &RECEIVED)?;
     let index = nix::net::if_::if_nametoindex(NEAR_PORT)?;
     socket.join_multicast_v6(&ALL_SERVERS, index)?;
     Ok(socket.into())

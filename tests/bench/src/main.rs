@@ -93,7 +93,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
         say(&format!("{rounds} rounds on {machine:#}"));
         let mut bench = Mirrors::prepare(size, folder.path(), &programs)?;
         each(rounds, |round| bench.round(round))?;
-        (bench.end(), rounds)
+        (bench.end()?, rounds)
     } else {
         let size = if arguments.quick { Size::QUICK } else { Size::FULL };
         let rounds = arguments.rounds.unwrap_or(size.rounds);

@@ -15,7 +15,7 @@ const PLAN: [(&str, &[&str]); 11] = [
     ("hardware", &["mesh"]),
     ("bootstrap", &["hardware", "ignition", "images", "mesh", "netboot-proto", "netboot-server"]),
     ("tests", &["bootstrap", "hardware", "ignition", "images", "mesh", "netboot-proto", "netboot-server"]),
-    ("tests-bench", &["bootstrap", "ignition", "mesh", "netboot-proto", "tests"]),
+    ("tests-bench", &["bootstrap", "ignition", "images", "mesh", "netboot-proto", "tests"]),
     ("tests-fuzz", &["mesh", "netboot-proto", "netboot-server"]),
     ("tests-xtask", &[]),
 ];

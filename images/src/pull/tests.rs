@@ -43,20 +43,32 @@ impl Here {
     }
 
     async fn blob(&self, digest: &Digest) -> Result<Vec<u8>, String> {
-        let found = self.puller.blob(&registry(), &repository(), digest).await;
-        read(found.map_err(|error| error.to_string())?).await
+        blob(&self.puller, digest).await
     }
 
     async fn tagged(&self, tag: &str) -> Result<Held, PullError> {
-        let tag = tag.parse().unwrap();
-        self.puller.tagged(&Reference { registry: registry(), repository: repository(), tag }).await
+        tagged(&self.puller, tag).await
     }
 
-    /// Once what came is stored.
     async fn settled(&self) {
-        while !self.puller.flights().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        settled(&self.puller).await;
+    }
+}
+
+async fn blob(puller: &Puller, digest: &Digest) -> Result<Vec<u8>, String> {
+    let found = puller.blob(&registry(), &repository(), digest).await;
+    read(found.map_err(|error| error.to_string())?).await
+}
+
+async fn tagged(puller: &Puller, tag: &str) -> Result<Held, PullError> {
+    let tag = tag.parse().unwrap();
+    puller.tagged(&Reference { registry: registry(), repository: repository(), tag }).await
+}
+
+/// Once what came is stored.
+async fn settled(puller: &Puller) {
+    while !puller.flights().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

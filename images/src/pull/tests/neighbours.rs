@@ -46,22 +46,6 @@ impl Mirror {
         Self::before(listen().await, here.puller.clone())
     }
 
-    async fn blob(&self, digest: &Digest) -> Result<Vec<u8>, String> {
-        let found = self.puller.blob(&registry(), &repository(), digest).await;
-        read(found.map_err(|error| error.to_string())?).await
-    }
-
-    async fn tagged(&self, tag: &str) -> Result<Held, PullError> {
-        let tag = tag.parse().unwrap();
-        self.puller.tagged(&Reference { registry: registry(), repository: repository(), tag }).await
-    }
-
-    async fn settled(&self) {
-        while !self.puller.flights().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
     /// Where its blobs came from.
     fn sources(&self) -> Vec<(String, u64)> {
         let counts = self.puller.counts().into_iter();
@@ -84,12 +68,12 @@ async fn each_of_a_line_has_it_from_its_neighbour_and_the_seed_may_go() {
     let digest = here.elsewhere.blob(all.clone());
     let manifest = here.elsewhere.manifest("v1", "{\"schemaVersion\":2}");
 
-    assert_eq!(third.tagged("v1").await.unwrap().digest, manifest);
-    assert_eq!(third.blob(&digest).await.unwrap(), all);
+    assert_eq!(tagged(&third.puller, "v1").await.unwrap().digest, manifest);
+    assert_eq!(blob(&third.puller, &digest).await.unwrap(), all);
     let blobs = here.elsewhere.asked().iter().filter(|(_, path, _)| path.contains("/blobs/")).count();
     assert_eq!(blobs, 1);
     for (mirror, source) in [(&third, &second), (&second, &first), (&first, &seed)] {
-        mirror.settled().await;
+        settled(&mirror.puller).await;
         assert!(mirror.puller.store().contains(&digest));
         assert_eq!(mirror.sources(), [(source.address.to_string(), 1)]);
     }
@@ -100,11 +84,11 @@ async fn each_of_a_line_has_it_from_its_neighbour_and_the_seed_may_go() {
     assert!(seed.server.await.is_err() && first.server.await.is_err());
     let fourth = [third.address, second.address, first.address, seed.address];
     let fourth = Mirror::of("node4", &fourth).await;
-    assert_eq!(fourth.tagged("v1").await.unwrap().digest, manifest);
-    assert_eq!(fourth.blob(&digest).await.unwrap(), all);
+    assert_eq!(tagged(&fourth.puller, "v1").await.unwrap().digest, manifest);
+    assert_eq!(blob(&fourth.puller, &digest).await.unwrap(), all);
     assert_eq!(fourth.sources(), [(third.address.to_string(), 1)]);
     assert_eq!(here.elsewhere.asked(), []);
-    let unknown = fourth.tagged("v2").await.unwrap_err();
+    let unknown = tagged(&fourth.puller, "v2").await.unwrap_err();
     assert!(!unknown.is_absence(), "nobody knows: {unknown}");
 }
 
@@ -120,14 +104,14 @@ async fn what_does_not_exist_is_asked_for_once_however_long_the_line_is() {
         mirrors.push(mirror);
     }
     let last = mirrors.last().unwrap();
-    assert!(last.tagged("none").await.unwrap_err().is_absence());
+    assert!(tagged(&last.puller, "none").await.unwrap_err().is_absence());
     assert_eq!(here.elsewhere.asked().len(), 1);
     // And if its registry is out of order no mirror asks another one twice.
     here.elsewhere.manifest("v1", "{}");
     for _ in 0..1000 {
         here.elsewhere.fault(Fault::Status(503, None));
     }
-    assert!(!last.tagged("v1").await.unwrap_err().is_absence());
+    assert!(!tagged(&last.puller, "v1").await.unwrap_err().is_absence());
     let asked = here.elsewhere.asked().len();
     // The seed makes three attempts for each who asks it, and they come one after the other.
     assert!(asked <= 3 * mirrors.len(), "{asked}");
@@ -140,9 +124,9 @@ async fn a_question_that_comes_back_is_not_waited_for() {
     let one = Mirror::on(one, "node1", &[at_other]);
     let other = Mirror::on(other, "node2", &[at_one]);
     let digest = Digest::of(b"x");
-    let error = one.blob(&digest).await.unwrap_err();
+    let error = blob(&one.puller, &digest).await.unwrap_err();
     assert!(error.contains("no neighbour knows"), "{error}");
-    assert!(one.tagged("v1").await.is_err());
+    assert!(tagged(&one.puller, "v1").await.is_err());
     // What is here is given to anybody.
     one.puller.store().put(b"x").unwrap();
     let mut trail = HeaderMap::new();
@@ -166,7 +150,7 @@ async fn a_neighbour_that_breaks_off_or_says_nothing_is_passed_by() {
     let mirror = Mirror::of("node1", &[silent.local_addr().unwrap(), near.address, far.address]).await;
     let accept = stream::unfold(silent, async |silent| Some((silent.accept().await, silent)));
     let accepted = tokio::spawn(accept.collect::<Vec<_>>());
-    assert_eq!(mirror.blob(&digest).await.unwrap(), all);
+    assert_eq!(blob(&mirror.puller, &digest).await.unwrap(), all);
     assert_eq!(ranges(&near.asked()), [None, Some("bytes=1000-")]);
     assert_eq!(ranges(&far.asked()), [Some("bytes=1000-")]);
     accepted.abort();

@@ -28,6 +28,7 @@ mod trail;
 
 use ask::{Request, Source};
 pub use error::UpstreamError;
+pub(crate) use error::with_causes;
 pub use incoming::Incoming;
 use place::Place;
 use tokens::Tokens;

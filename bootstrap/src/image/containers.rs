@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use images::catalog::{self, Catalog};
 use images::save::SaveError;
 use images::store::{Reference, Store};
-use images::tidy::{self, RemoveError, Wrong};
+use images::tidy::{self, Wrong};
 use indicatif::HumanBytes;
 use serde_json::json;
 
@@ -82,15 +82,7 @@ pub fn remove(cache: &Path, names: &[Reference], reporter: &Reporter) -> Result<
     let store = Store::open(cache.join(STORE)).or_fail(Code::CannotCreate)?;
     known.retain(|name| !names.contains(name));
     remember(cache, &known)?;
-    // A name that is gone from the store already is as it shall be.
-    let refs = store.refs().or_fail(Code::Io)?;
-    let there: Vec<Reference> =
-        names.iter().filter(|name| refs.iter().any(|(known, _)| known == *name)).cloned().collect();
-    let removed = tidy::remove(&store, &there).map_err(|error| match error {
-        RemoveError::Unknown(_) => (Code::Data, error),
-        RemoveError::Store(_) => (Code::Io, error),
-    });
-    let removed = removed.or_else(|(code, error)| Err(error).or_fail(code))?;
+    let removed = tidy::remove(&store, names).or_fail(Code::Io)?;
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let text = format!("removed {}: {}", names.join(", "), HumanBytes(removed.bytes));
     reporter.result(&json!({ "event": "result", "removed": names, "bytes": removed.bytes }), &text);
@@ -109,26 +101,13 @@ pub fn save(
     reporter: &Reporter,
 ) -> Result<(), Failure> {
     let store = Store::open_read_only(cache.join(STORE)).or_fail(Code::Data)?;
-    let code = |error: &SaveError| match error {
-        SaveError::Unknown(_) | SaveError::Closure { .. } => Code::Data,
-        SaveError::Write(_) | SaveError::Store(_) => Code::Io,
-    };
-    let Some(path) = to else {
-        let saved = images::save::save(&store, names, io::stdout().lock());
-        return saved.or_else(|error| {
-            let code = code(&error);
-            Err(error).or_fail(code)
-        });
-    };
+    let Some(path) = to else { return told(images::save::save(&store, names, io::stdout().lock())) };
     // Under another name until all of it is there.
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let what = || format!("cannot write {}", path.display());
     let file = tempfile::NamedTempFile::new_in(folder).with_context(what).or_fail(Code::CannotCreate)?;
-    images::save::save(&store, names, BufWriter::new(file.as_file())).or_else(|error| {
-        let code = code(&error);
-        Err(error).or_fail(code)
-    })?;
+    told(images::save::save(&store, names, BufWriter::new(file.as_file())))?;
     // The file is one that others may read, as any that a program writes.
     let open = fs::Permissions::from_mode(0o644);
     file.as_file().set_permissions(open).with_context(what).or_fail(Code::Io)?;
@@ -138,6 +117,14 @@ pub fn save(
     let text = format!("saved {} to {}", names.join(", "), path.display());
     reporter.result(&json!({ "event": "result", "saved": names, "to": path }), &text);
     Ok(())
+}
+
+fn told(saved: Result<(), SaveError>) -> Result<(), Failure> {
+    let code = match &saved {
+        Err(SaveError::Unknown(_) | SaveError::Closure { .. }) => Code::Data,
+        Err(SaveError::Write(_) | SaveError::Store(_)) | Ok(()) => Code::Io,
+    };
+    saved.or_fail(code)
 }
 
 /// `meshboot image verify`.

@@ -9,7 +9,11 @@ use serde_json::json;
 use std::error::Error;
 use tracing::{debug, error, warn};
 
-use crate::{pull::PullError, store::StoreError, upstream::UpstreamError};
+use crate::{
+    pull::PullError,
+    store::StoreError,
+    upstream::{UpstreamError, with_causes},
+};
 
 /// Why a request got no image.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +40,7 @@ pub(super) enum Refusal {
     RangeInvalid { size: u64 },
     #[error("the store failed")]
     Store(#[from] StoreError),
-    #[error("{}", said(.0))]
+    #[error("{}", with_causes(.0))]
     Pull(PullError),
 }
 
@@ -100,15 +104,4 @@ impl IntoResponse for Refusal {
         }
         response
     }
-}
-
-/// An error with what is behind it: the client has no log of this machine.
-fn said(error: &PullError) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        said = format!("{said}: {error}");
-        cause = error.source();
-    }
-    said
 }

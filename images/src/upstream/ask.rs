@@ -44,7 +44,7 @@ impl Upstream {
                 reasons.push(reason);
                 continue;
             }
-            let error = match timeout(place.patience, self.ask(&place.url, request)).await {
+            let error = match timeout(place.patience, self.attempt(&place.url, request, None)).await {
                 Ok(Ok(response)) if !response.status().is_server_error() => return Ok(response),
                 Ok(Ok(response)) => UpstreamError::refused(&response),
                 Ok(Err(error)) => error,
@@ -58,13 +58,12 @@ impl Upstream {
         Err(UpstreamError::Neighbours { registry, reasons: reasons.join("; ") })
     }
 
-    /// Sends a request to one place, with the authorization that is known for the repository, or else with what is then
+    /// Sends a request to the registry, with the authorization that is known for the repository, or else with what is then
     /// asked for.
     async fn ask(&self, endpoint: &Url, request: &Request<'_>) -> Result<Response, UpstreamError> {
-        let url = self.url(endpoint, request)?;
         let scope = format!("repository:{}:pull", self.path(request.repository));
         let known = self.inner.tokens.known(&scope);
-        let response = self.attempt(&url, request, known.as_ref()).await?;
+        let response = self.attempt(endpoint, request, known.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -76,16 +75,17 @@ impl Upstream {
             .collect();
         info!(registry = self.registry().as_str(), scope, "a registry wants to know who asks");
         let fresh = self.inner.tokens.obtain(response.url(), &challenges, &scope).await?;
-        self.attempt(&url, request, Some(&fresh)).await
+        self.attempt(endpoint, request, Some(&fresh)).await
     }
 
     async fn attempt(
         &self,
-        url: &Url,
+        endpoint: &Url,
         request: &Request<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<Response, UpstreamError> {
-        let mut asked = self.inner.client.request(request.method.clone(), url.clone());
+        let url = self.url(endpoint, request)?;
+        let mut asked = self.inner.client.request(request.method.clone(), url);
         if request.path.first() != Some(&"blobs") {
             asked = MANIFESTS.iter().fold(asked, |asked, kind| asked.header(ACCEPT, *kind));
         }
@@ -100,7 +100,7 @@ impl Upstream {
         {
             asked = asked.header(VIA, via);
         }
-        asked.send().await.map_err(|source| UpstreamError::transfer(url, source))
+        asked.send().await.map_err(|source| UpstreamError::transfer(endpoint, source))
     }
 
     fn url(&self, endpoint: &Url, request: &Request<'_>) -> Result<Url, UpstreamError> {

@@ -1,5 +1,6 @@
 //! Why a registry elsewhere did not give what it was asked for.
 
+use std::error::Error;
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
@@ -172,6 +173,17 @@ impl UpstreamError {
     pub const fn is_absence(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
+}
+
+/// An error with what is behind it, for who has no log of this machine.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said = format!("{said}: {error}");
+        cause = error.source();
+    }
+    said
 }
 
 /// In seconds; the other form of it, a date, is not waited for.

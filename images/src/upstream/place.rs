@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 
-use super::UpstreamError;
+use super::{UpstreamError, with_causes};
 
 /// How long a neighbour that failed is left alone. Each is asked once in that time at most, so that requests in a mesh
 /// without a way out do not multiply from hop to hop.
@@ -44,12 +44,7 @@ impl Place {
 
     /// It failed, and is left alone from now on.
     pub(super) fn fail(&self, error: &UpstreamError) -> String {
-        let mut reason = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            reason = format!("{reason}: {error}");
-            cause = error.source();
-        }
+        let reason = with_causes(error);
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         *failed = Some((Instant::now(), reason.clone()));
         reason

@@ -65,24 +65,38 @@ impl Content {
     }
 }
 
-/// Octets that tell where they belong, so that no two blocks are the same.
+/// Octets that tell where they belong, so that no two blocks are the same: Marsaglia's xorshift.
+#[derive(Debug)]
+pub(crate) struct Octets(u64);
+
+impl Octets {
+    /// A row of them; another seed gives another row.
+    pub(crate) const fn of(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// The next ones. What does not fill the last eight is dropped.
+    pub(crate) fn next(&mut self, len: usize) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(len + 8);
+        while octets.len() < len {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            octets.extend(self.0.to_le_bytes());
+        }
+        octets.truncate(len);
+        octets
+    }
+}
+
 fn make(path: &Path, artefacts: &Path, size: u64) -> Result<File> {
     let what = || format!("cannot write {}", path.display());
     let mut file = fs::File::create(path).with_context(what)?;
     let mut digest = Sha256::new();
-    let mut state = size | 1;
+    let mut octets = Octets::of(size);
     let mut left = usize::try_from(size)?;
-    let mut piece = Vec::with_capacity(1 << 20);
     while left > 0 {
-        piece.clear();
-        while piece.len() < left.min(1 << 20) {
-            // Marsaglia's xorshift.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            piece.extend(state.to_le_bytes());
-        }
-        piece.truncate(left);
+        let piece = octets.next(left.min(1 << 20));
         digest.update(&piece);
         file.write_all(&piece).with_context(what)?;
         left -= piece.len();

@@ -15,7 +15,7 @@ use images::oci::{Compression, Config, Image, Layer};
 use images::store::{Content as ManifestContent, Descriptor, Manifest, Reference, Store};
 
 use crate::cable::{Cable, prefix};
-use crate::content::Content;
+use crate::content::{Content, Octets};
 use crate::http;
 use crate::report::{Better, OURS, Report, Target};
 use crate::rounds::{Programs, enter};
@@ -81,7 +81,7 @@ impl<'a> Mirrors<'a> {
         let store = Store::open(folder.join("made"))?;
         let name: Reference = format!("docker.io/{REPOSITORY}:v1").parse()?;
         let mut layer = Layer::default();
-        layer.bytes("octets", octets(size.blob_mib * MIB), 0o644)?;
+        layer.bytes("octets", Octets::of(1).next(size.blob_mib * MIB), 0o644)?;
         let image = Image { layers: vec![layer], config: Config::default() };
         let made = image.assemble_as(&name, &store, Compression::None)?;
         let manifest = store.read(&made.digest, 1 << 20)?.context("the image has gone")?;
@@ -262,19 +262,4 @@ fn fill(folder: &Path, archive: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     anyhow::bail!("docker-registry does not answer")
-}
-
-/// Octets of which no two blocks are the same.
-fn octets(len: usize) -> Vec<u8> {
-    let mut state: u64 = 1;
-    let mut all = Vec::with_capacity(len + 8);
-    while all.len() < len {
-        // Marsaglia's xorshift.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        all.extend(state.to_le_bytes());
-    }
-    all.truncate(len);
-    all
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn6, sendmsg};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use socket2::SockRef;
 
 use crate::socket::{self, Device};
 
@@ -25,6 +27,8 @@ pub(super) struct TransferSocket {
     index: u32,
     /// How long the kernel was told to wait.
     patience: Duration,
+    /// The processor that this thread keeps to.
+    processor: Option<usize>,
 }
 
 // === impl TransferSocket ===
@@ -38,7 +42,7 @@ impl TransferSocket {
         socket.bind(&SocketAddrV6::new(asked, 0, 0, scope).into())?;
         socket.set_write_timeout(Some(SEND_LIMIT))?;
         socket.set_read_timeout(Some(TICK))?;
-        Ok(Self { socket: socket.into(), index: device.index, patience: TICK })
+        Ok(Self { socket: socket.into(), index: device.index, patience: TICK, processor: None })
     }
 
     /// Waits for a datagram, but not for much longer than this. Telling the kernel how long costs a call, so it is told only
@@ -54,7 +58,10 @@ impl TransferSocket {
             self.patience = patience;
         }
         match self.socket.recv_from(buffer) {
-            Ok((len, SocketAddr::V6(from))) => Ok(Some((len, from))),
+            Ok((len, SocketAddr::V6(from))) => {
+                self.stay_with_packets();
+                Ok(Some((len, from)))
+            }
             Ok((_, SocketAddr::V4(_))) => Ok(None),
             Err(error) if is_early(&error) => Ok(None),
             Err(error) => Err(error),
@@ -79,6 +86,20 @@ impl TransferSocket {
             }
         }
         Ok(())
+    }
+
+    /// Keeps this thread to the processor that its packets come in on: what they are made of is in its caches, and no
+    /// sleeping processor has to be woken for each of them.
+    fn stay_with_packets(&mut self) {
+        let processor = SockRef::from(&self.socket).cpu_affinity();
+        // It may not be known: -1.
+        let Ok(processor @ 0..CpuSet::MAX_CPU) = processor else { return };
+        if self.processor != Some(processor) {
+            let mut only = CpuSet::new();
+            only.set(processor);
+            // Where that is not allowed it stays as it is.
+            self.processor = sched_setaffinity(None, &only).is_ok().then_some(processor);
+        }
     }
 
     fn send_segments(&self, to: SocketAddrV6, part: &[u8], segment: usize) -> io::Result<()> {

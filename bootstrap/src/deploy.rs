@@ -14,6 +14,8 @@ use hardware::firmware::Firmware;
 use hardware::plan::{DomainPlan, Layout, Object, Size, Uplink};
 use hardware::{Accel, DeploymentId, Libvirt, MachineNumber, Plan, Spec, accel, host};
 use images::catalog::Catalog;
+use images::registry::USER;
+use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
 use serde::Serialize;
 
 use crate::cli::DeployLibvirt;
@@ -149,8 +151,13 @@ impl Making<'_> {
         directory.save(&deployment).or_fail(Code::Io)?;
         let stages = self.reporter.finish();
         let next = format!("kubectl --kubeconfig {} get nodes", directory.kubeconfig().display());
-        let text = summary_text(&machines, &stages, self.reporter.elapsed().as_secs_f64(), &next, directory);
         let seconds = self.reporter.elapsed().as_secs_f64();
+        let (seed, _) = seed::uplink_addresses(&self.context.settings.libvirt);
+        let mut text = summary_text(&machines, &stages, seconds, &next, directory);
+        text.push_str(&format!(
+            "  podman push IMAGE {seed}:{REGISTRY_PORT}/NAME  (user {USER}, {}/auth/registry*; it runs as {MESH_REGISTRY}/NAME)\n",
+            directory.text()
+        ));
         let observation = machines.machines;
         let summary = Summary { event: "result", machines: observation, stages, seconds, next };
         self.reporter.result(&summary, &text);

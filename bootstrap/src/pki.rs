@@ -16,6 +16,7 @@ use rcgen::{
 use sha2::{Digest as _, Sha256};
 
 pub mod boot;
+pub mod server;
 
 /// How long an authority is valid.
 const AUTHORITY_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
@@ -132,6 +133,12 @@ impl Pki {
                 file("sa.pub", PUBLIC, Secret::new(account.public_pem.clone())),
             ])
             .collect()
+    }
+
+    /// Where a seed has the key of Kubernetes' authority.
+    #[must_use]
+    pub fn authority_key_file() -> PathBuf {
+        PathBuf::from(format!("{FOLDER}/ca.key"))
     }
 
     /// Where a seed has the key of firmware's authority, if there is one.

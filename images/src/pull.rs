@@ -17,6 +17,7 @@ use crate::upstream::{Trail, Upstream};
 
 mod error;
 mod flight;
+mod given;
 mod manifest;
 mod reader;
 mod room;
@@ -28,6 +29,9 @@ mod upstreams;
 pub use error::PullError;
 pub use flight::Flight;
 pub use manifest::Held;
+pub use given::{Given, GivenError};
+pub use manifest::Held;
+pub use room::Limit;
 use room::Room;
 pub use tally::Count;
 use tally::Tally;
@@ -59,7 +63,7 @@ pub struct Puller {
 #[derive(Debug)]
 struct Inner {
     store: Store,
-    /// None if nothing comes.
+    /// None if there is no limit.
     room: Option<Room>,
     upstreams: Upstreams,
     revalidate: Revalidate,
@@ -83,22 +87,28 @@ pub enum Found {
 // === impl Puller ===
 
 impl Puller {
-    /// A store that may grow up to `limit` bytes, and those who are asked for what is missing in it.
+    /// A store that may grow up to a limit, and those who are asked for what is missing in it.
     ///
     /// # Errors
     ///
     /// [`PullError::Store`]: what is there cannot be read.
     pub fn new(
         store: Store,
-        limit: u64,
+        limit: impl Into<Limit>,
         upstreams: Upstreams,
         revalidate: Revalidate,
     ) -> Result<Self, PullError> {
-        let room = Room::new(store.clone(), limit)?;
+        let room = Room::new(store.clone(), limit.into())?;
         Ok(Self::with(store, Some(room), upstreams, revalidate))
     }
 
     /// A store that is all there is.
+    /// A store that may grow as far as its disk has room: whoever uses it sees to that.
+    #[must_use]
+    pub fn unlimited(store: Store, upstreams: Upstreams, revalidate: Revalidate) -> Self {
+        Self::with(store, None, upstreams, revalidate)
+    }
+
     #[must_use]
     pub fn offline(store: Store) -> Self {
         Self::with(store, None, Upstreams::none(), Revalidate::Never)

@@ -1,12 +1,15 @@
-//! The pull half of the OCI distribution API, for what the store holds and what it can fetch.
+//! The OCI distribution API: the pull half for what the store holds and what it can fetch, and for those who may, the push
+//! half.
 //!
 //! A listener stands for one upstream registry (`http://[docker.io's mirror]:5000`); a client that names another one by
 //! `?ns=`, as containerd does for mirrors, gets that one's images. Blobs stream from disk in chunks; what a client costs
 //! does not grow with what it pulls.
 //!
-//! *Architecture invariant:* nobody is served the whole of what the store has not verified, and no client writes.
+//! *Architecture invariant:* nobody is served the whole of what the store has not verified, and nobody writes without a
+//! password.
 
 use std::{
+    error::Error,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -16,7 +19,7 @@ use std::{
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -26,6 +29,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -34,17 +38,23 @@ use crate::store::RegistryName;
 
 mod answer;
 mod error;
+mod guard;
 mod pieces;
 mod probe;
+mod push;
 mod range;
 mod request;
 mod respond;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
+use answer::Shelf;
 use pieces::Pieces;
+use uploads::Uploads;
 
 pub use answer::router;
+pub use guard::{Guard, Identity, USER};
 pub use probe::{ProbeError, probe};
 
 /// Connections of all listeners together; a node pulling an image opens a handful. Others wait for their turn.
@@ -63,19 +73,21 @@ const BACKLOG: i32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One address of the registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Listener {
     /// Where it listens. The address need not exist yet: an anycast address is put on `lo` only while the service
     /// behind it answers. Such a checker needs another way in: listen on `[::]`, or on `[::1]` as well.
     pub address: SocketAddr,
     /// Whose images it serves to clients that do not say by `?ns=`; with `None`, they have to.
     pub registry: Option<RegistryName>,
+    /// By whom and how it is written to: by TLS, as all of this listener. None if it only serves.
+    pub guard: Option<Guard>,
 }
 
 /// A registry whose sockets are open.
 #[derive(Debug)]
 pub struct Bound {
-    sockets: Vec<(TcpListener, Option<RegistryName>)>,
+    sockets: Vec<(TcpListener, Option<RegistryName>, Option<Guard>)>,
 }
 
 /// Why the registry cannot listen.
@@ -110,20 +122,21 @@ pub async fn serve(
 /// [`BindError`].
 pub fn bind(listeners: Vec<Listener>) -> Result<Bound, BindError> {
     let mut sockets = Vec::new();
-    for Listener { address, registry } in listeners {
-        let socket = listen(address).map_err(|source| BindError { address, source })?;
-        sockets.push((socket, registry));
+    for Listener { address, registry, guard } in listeners {
+        let socket = listen(address, guard.is_some()).map_err(|source| BindError { address, source })?;
+        sockets.push((socket, registry, guard));
     }
     Ok(Bound { sockets })
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// With `both`, `[::]` is for IPv4 as well: skopeo and docker know no addresses of IPv6.
+fn listen(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     match address.ip() {
         IpAddr::V4(_) => socket.set_freebind_v4(true)?,
         IpAddr::V6(_) => {
-            socket.set_only_v6(true)?;
+            socket.set_only_v6(!both)?;
             socket.set_freebind_v6(true)?;
         }
     }
@@ -139,7 +152,7 @@ impl Bound {
     /// Where it listens: for those who let the kernel choose the port.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect()
+        self.sockets.iter().filter_map(|(socket, ..)| socket.local_addr().ok()).collect()
     }
 
     /// Serves until `shutdown` ends, then lets running transfers go on for a few seconds.
@@ -148,9 +161,15 @@ impl Bound {
         let pieces = Pieces::default();
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut loops = JoinSet::new();
-        for (socket, registry) in self.sockets {
-            let router = answer::shared_router(puller.clone(), registry, pieces.clone());
-            loops.spawn(accept(socket, router, Arc::clone(&permits), stop.clone()));
+        for (socket, registry, guard) in self.sockets {
+            let uploads = guard.as_ref().map(|_| Uploads::new(puller.clone()));
+            let shelf = Shelf { puller: puller.clone(), registry, pieces: pieces.clone(), uploads };
+            let mut router = answer::shelf_router(shelf);
+            if let Some(guard) = &guard {
+                router = router.layer(axum::middleware::from_fn_with_state(guard.clone(), guard::admit));
+            }
+            let door = Door { router, guard, permits: Arc::clone(&permits) };
+            loops.spawn(accept(socket, door, stop.clone()));
         }
         shutdown.await;
         stop.cancel();
@@ -158,11 +177,19 @@ impl Bound {
     }
 }
 
-async fn accept(socket: TcpListener, router: axum::Router, permits: Arc<Semaphore>, stop: CancellationToken) {
+/// What a connection of one listener comes to.
+#[derive(Clone)]
+struct Door {
+    router: axum::Router,
+    guard: Option<Guard>,
+    permits: Arc<Semaphore>,
+}
+
+async fn accept(socket: TcpListener, door: Door, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
-        let next = async { (Arc::clone(&permits).acquire_owned().await, socket.accept().await) };
+        let next = async { (Arc::clone(&door.permits).acquire_owned().await, socket.accept().await) };
         let (permit, accepted) = tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
@@ -179,15 +206,10 @@ async fn accept(socket: TcpListener, router: axum::Router, permits: Arc<Semaphor
         if let Err(error) = limit_patience(&stream) {
             debug!(%peer, %error, "cannot set a connection's time limits");
         }
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_BUFFERED)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        let connection = graceful.watch(connection);
+        let (door, watcher) = (door.clone(), graceful.watcher());
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%peer, %error, "a connection broke");
+            if let Err(error) = door.converse(stream, watcher).await {
+                debug!(%peer, error = &*error, "a connection broke");
             }
             drop(permit);
         });
@@ -197,6 +219,23 @@ async fn accept(socket: TcpListener, router: axum::Router, permits: Arc<Semaphor
         warn!(connections = connections.len(), "breaking transfers off");
     }
     connections.shutdown().await;
+}
+
+// === impl Door ===
+
+impl Door {
+    /// Answers the requests of one connection until it ends.
+    async fn converse(self, stream: TcpStream, watcher: Watcher) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFERED);
+        let service = TowerToHyperService::new(self.router);
+        let Some(guard) = self.guard else {
+            return Ok(watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await?);
+        };
+        let config = guard.identity.at(stream.local_addr()?.ip().to_canonical())?;
+        let accepted = timeout(HEADER_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await??;
+        Ok(watcher.watch(http.serve_connection(TokioIo::new(accepted), service)).await?)
+    }
 }
 
 /// The kernel ends connections whose other end is gone, or takes no bytes.

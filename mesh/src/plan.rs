@@ -16,6 +16,10 @@ pub const APISERVER_PORT: u16 = 6443;
 pub const ETCD_PORT: u16 = 2379;
 /// Port of the first mirror; each further one has the next.
 pub const FIRST_MIRROR_PORT: u16 = 5000;
+/// Port of the seed's registry that images are pushed to.
+pub const REGISTRY_PORT: u16 = 5443;
+/// The registry whose images are the mesh's own: they were pushed to the seed. `.internal` is nobody's in the public DNS.
+pub const MESH_REGISTRY: &str = "mesh.internal";
 /// A block number has at most as many bits as an Ethernet address.
 const MAX_NUMBER_BITS: u8 = 48;
 
@@ -146,7 +150,7 @@ impl AddressPlan {
             ("quay.io", 0x98e8_1762_7abd_e0b7),
             ("gcr.io", 0x98e8_1762_7b6e_61d3),
         ];
-        let derived = ["registry.k8s.io", "ghcr.io", "k8s.gcr.io"];
+        let derived = ["registry.k8s.io", "ghcr.io", "k8s.gcr.io", MESH_REGISTRY];
         let identifiers = known.into_iter().chain(derived.map(|name| (name, mirror_identifier(name))));
         let mirrors = identifiers
             .zip(FIRST_MIRROR_PORT..)

@@ -1,6 +1,6 @@
 //! The registry and its images, with the clients that a mesh and its people use: containerd and skopeo.
 //!
-//! Needs root and the packages `containerd`, `skopeo`, `busybox-static`, `iproute2`.
+//! Needs root and the packages `containerd`, `skopeo`, `podman`, `busybox-static`, `iproute2`.
 
 #![expect(clippy::unwrap_used, reason = "the tests' own helpers fail as the tests do")]
 
@@ -24,7 +24,10 @@ use tokio::sync::oneshot;
 
 mod kill;
 mod line;
-mod pull;
+mod outside;
+pub(crate) mod pull;
+mod push;
+mod token;
 
 /// How long a client may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -93,7 +96,7 @@ impl Served {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
         let docker_io = Some(DOCKER_IO.parse().unwrap());
-        let listen = |address, registry| Listener { address, registry };
+        let listen = |address, registry| Listener { address, registry, guard: None };
         let listeners = vec![listen(v6, docker_io.clone()), listen(v6, None), listen(v4, docker_io)];
         let (stop, stopped) = oneshot::channel::<()>();
         let (bound, addresses) = std::sync::mpsc::channel();
@@ -316,7 +319,7 @@ fn an_anycast_address_may_come_and_go() {
     let store = Store::open(dir.path()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let listeners = [anycast, local].map(|address| Listener { address, registry: None });
+        let listeners = [anycast, local].map(|address| Listener { address, registry: None, guard: None });
         let (stop, stopped) = oneshot::channel::<()>();
         let registry = registry::bind(listeners.to_vec()).unwrap();
         let registry = tokio::spawn(registry.serve(Puller::offline(store), async {

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use aws_lc_rs::rand;
 use hardware::process::Invocation;
 use hardware::profile::MESH_PORTS;
 use hardware::{DeploymentId, End, MachineNumber};
 use ignition::{KubernetesSource, NodePlan, RoleDetail, Secret, SiteId, SitePlan, Uplink};
 use images::catalog::Catalog;
+use images::store::Digest;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mesh::plan::APISERVER_PORT;
 use mesh::{BlockNumber, Mac, Machine, MachineId, NodeName, Port, PortIndex, Role, RouterId};
@@ -18,8 +20,10 @@ use uuid::Uuid;
 
 use crate::deployment::Directory;
 use crate::exit::{Code, Failure, OrFail as _};
-use crate::gateway::render::{ARTEFACT_FOLDERS, LEDGER};
-use crate::gateway::settings::{Artefact, BootArtefacts, GatewaySettings, RelaySettings, SeedSettings};
+use crate::gateway::render::{ARTEFACT_FOLDER, LEDGER};
+use crate::gateway::settings::{
+    Artefact, BootArtefacts, GatewaySettings, RegistrySettings, RelaySettings, SeedSettings,
+};
 use crate::pki::Pki;
 use crate::settings::{LibvirtSettings, Settings};
 
@@ -28,6 +32,12 @@ const KEYGEN_LIMIT: Duration = Duration::from_secs(30);
 const IMAGES: &str = "/var/lib/meshboot/images";
 /// The certificate of the authority that firmware is to trust, in the form that firmware's menus read.
 pub(super) const BOOT_AUTHORITY: &str = "auth/boot-ca.der";
+/// What whoever pushes images has to know.
+const REGISTRY_PASSWORD: &str = "auth/registry-password";
+/// The authority of the registry's certificate, in a folder of its own: podman takes a folder, and all that is in it.
+const REGISTRY_AUTHORITY: &str = "auth/registry/ca.crt";
+/// The password's length in octets, before they are written in hexadecimal.
+const PASSWORD_LEN: usize = 32;
 /// Slot of a virtual machine's first mesh port on its PCI bus: what its kernel names the port after.
 const FIRST_PORT_SLOT: u8 = 16;
 
@@ -118,9 +128,16 @@ impl Seed<'_> {
         let kubeconfig = pki.kubeconfig(&server)?;
         directory.write("auth/kubeconfig", kubeconfig.expose()).or_fail(Code::Io)?;
         let operator = ssh_key(directory).await?;
+        let password = password()?;
+        directory.write(REGISTRY_PASSWORD, password.expose()).or_fail(Code::Io)?;
+        directory.write(REGISTRY_AUTHORITY, &pki.kubernetes.certificate_pem).or_fail(Code::Io)?;
+        let registry = RegistrySettings {
+            password: Digest::of(password.expose().as_bytes()),
+            authority_key: Pki::authority_key_file(),
+        };
 
         let site = self.site_plan(settings, &pki, operator).or_fail(Code::Data)?;
-        let gateway = self.gateway_settings(settings, &site, &pki);
+        let gateway = self.gateway_settings(settings, &site, &pki, registry);
         let plan = NodePlan {
             site,
             machine: self.identity.machine.clone(),
@@ -149,12 +166,17 @@ impl Seed<'_> {
         })
     }
 
-    fn gateway_settings(&self, settings: &Settings, site: &SitePlan, pki: &Pki) -> GatewaySettings {
+    fn gateway_settings(
+        &self,
+        settings: &Settings,
+        site: &SitePlan,
+        pki: &Pki,
+        registry: RegistrySettings,
+    ) -> GatewaySettings {
         let artefact =
             |made: &images::catalog::Artefact| Artefact { sha256: made.sha256.hex(), size: made.size };
         let catalog = self.catalog;
         let store = PathBuf::from(ignition::gateway::STORE);
-        let folders = ARTEFACT_FOLDERS.map(PathBuf::from).into_iter();
         GatewaySettings {
             site: site.clone(),
             machine: self.identity.machine.clone(),
@@ -164,7 +186,7 @@ impl Seed<'_> {
                 layer: artefact(&catalog.layer),
             },
             names: self.names.clone(),
-            artefact_folders: folders.chain([store.join(STORE_ARTEFACTS)]).collect(),
+            artefact_folders: vec![PathBuf::from(ARTEFACT_FOLDER), store.join(STORE_ARTEFACTS)],
             sources: Vec::new(),
             ledger: PathBuf::from(LEDGER),
             netboot: settings.netboot.clone(),
@@ -174,6 +196,7 @@ impl Seed<'_> {
                 excluded: self.uplink.iter().map(|uplink| uplink.mac).collect(),
                 boot_authority_key: pki.boot_key_file(),
                 mirrors: settings.mirrors.clone(),
+                registry: Some(registry),
             }),
             relay: Some(RelaySettings { images: PathBuf::from(IMAGES), room: settings.relay_room }),
             forced_links: self.forced_links.clone(),
@@ -183,6 +206,13 @@ impl Seed<'_> {
 
 /// Where artefacts are in the store that a seed's disk carries.
 const STORE_ARTEFACTS: &str = "blobs/sha256";
+
+/// One that nobody guesses.
+fn password() -> Result<Secret<String>, Failure> {
+    let mut octets = [0; PASSWORD_LEN];
+    rand::fill(&mut octets).map_err(|_| anyhow::anyhow!("the kernel gave no random numbers"))?;
+    Ok(Secret::new(hex::encode(octets)))
+}
 
 /// The names that virtual machines will have, by their SMBIOS UUIDs.
 pub(super) fn node_names(id: DeploymentId, machines: u16) -> Result<BTreeMap<Uuid, NodeName>, Failure> {

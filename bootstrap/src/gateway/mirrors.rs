@@ -8,14 +8,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use images::client::{Route, client_by, client_to_neighbours};
-use images::pull::{Puller, Revalidate, Upstreams};
-use images::registry::{Bound, Listener};
-use images::store::Store as ImageStore;
+use images::pull::{Limit, Puller, Revalidate, Upstreams};
+use images::registry::{Bound, Guard, Listener};
+use images::store::{Digest, Store as ImageStore};
 use images::upstream::{Neighbours, UpstreamConfig};
+use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
 use mesh::{AddressPlan, Mirror};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -23,7 +25,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::render::is_vip;
-use super::settings::{Ask, GatewaySettings, MirrorSettings, RelaySettings};
+use super::settings::{Ask, GatewaySettings, MirrorSettings, RegistrySettings, RelaySettings, SeedSettings};
+use crate::pki::server::ServerIdentity;
 
 /// Mirrors whose ports are open.
 #[derive(Debug)]
@@ -51,11 +54,12 @@ impl Mirrors {
     pub fn open(settings: &GatewaySettings) -> Result<Option<Self>> {
         let plan = &settings.site.plan;
         if let Some(seed) = &settings.seed {
-            let puller = of_seed(&seed.mirrors, plan, image_store(&seed.image_stores)?)?;
-            return Ok(Some(Self { puller, bound: open(plan)? }));
+            let store = image_store(&seed.image_stores)?;
+            let puller = of_seed(&seed.mirrors, plan, store, artefacts(settings))?;
+            return Ok(Some(Self { puller, bound: open(plan, guard_of(settings, seed)?)? }));
         }
         let Some(puller) = of_relay(settings).transpose() else { return Ok(None) };
-        let mirrors = puller.and_then(|puller| Ok(Self { puller, bound: open(plan)? }));
+        let mirrors = puller.and_then(|puller| Ok(Self { puller, bound: open(plan, None)? }));
         Ok(mirrors.inspect_err(|error| tracing::warn!("going on without mirrors: {error:#}")).ok())
     }
 }
@@ -78,8 +82,14 @@ fn of_relay(settings: &GatewaySettings) -> Result<Option<Puller>> {
     let client = client_to_neighbours().context("cannot ask neighbours")?;
     let upstreams = Upstreams::neighbours(neighbours, &client);
     // The seed knows how old a tag may be; to ask there costs little.
-    let puller = Puller::new(store, (*room).min(most), upstreams, Revalidate::Always);
+    let limit = Limit { bytes: (*room).min(most), beside: artefacts(settings) };
+    let puller = Puller::new(store, limit, upstreams, Revalidate::Always);
     puller.context("cannot tell what the image store holds").map(Some)
+}
+
+/// What machines boot lies in the same store.
+fn artefacts(settings: &GatewaySettings) -> BTreeSet<Digest> {
+    settings.boot.all().filter_map(|(_, artefact)| Digest::from_hex(&artefact.sha256).ok()).collect()
 }
 
 /// Writes where blobs came from, in the text format of OpenMetrics.
@@ -120,15 +130,38 @@ fn image_store(folders: &[PathBuf]) -> Result<ImageStore> {
 /// # Errors
 ///
 /// A registry's name or place is none, or the way out cannot be used.
-fn of_seed(settings: &MirrorSettings, plan: &AddressPlan, store: ImageStore) -> Result<Puller> {
-    let MirrorSettings { ask, room, revalidate, endpoints, credentials, proxy, no_proxy, authorities } =
-        settings;
+fn of_seed(
+    settings: &MirrorSettings,
+    plan: &AddressPlan,
+    store: ImageStore,
+    beside: BTreeSet<Digest>,
+) -> Result<Puller> {
+    let Some(upstreams) = upstreams(settings, plan)? else { return Ok(Puller::offline(store)) };
+    let revalidate = match settings.revalidate {
+        None => Revalidate::Never,
+        Some(0) => Revalidate::Always,
+        Some(seconds) => Revalidate::After(Duration::from_secs(seconds)),
+    };
+    // The cluster's own data are on the same disk.
+    let most = store.capacity().context("cannot tell how large the image store's disk is")? / 2;
+    let limit = Limit { bytes: settings.room.min(most), beside };
+    Puller::new(store, limit, upstreams, revalidate).context("cannot tell what the image store holds")
+}
+
+/// Who is asked for images with these settings; none if nobody is.
+///
+/// # Errors
+///
+/// A registry's name or place is none, or the way out cannot be used.
+pub fn upstreams(settings: &MirrorSettings, plan: &AddressPlan) -> Result<Option<Upstreams>> {
+    let MirrorSettings { ask, endpoints, credentials, proxy, no_proxy, authorities, .. } = settings;
     if *ask == Ask::Nobody {
-        return Ok(Puller::offline(store));
+        return Ok(None);
     }
     let route = Route { proxy: proxy.clone(), no_proxy: no_proxy.clone(), authorities: authorities.clone() };
     let client = client_by(&route).context("cannot reach registries")?;
-    let mirrored = plan.mirrors.iter().map(|mirror| &mirror.registry);
+    // What is the mesh's own is nowhere else.
+    let mirrored = plan.mirrors.iter().map(|mirror| &mirror.registry).filter(|name| *name != MESH_REGISTRY);
     let named: BTreeSet<&String> = mirrored.chain(endpoints.keys()).chain(credentials.keys()).collect();
     let configs = named.into_iter().map(|name| {
         let registry = name.parse().with_context(|| format!("`{name}` is no registry"))?;
@@ -137,31 +170,41 @@ fn of_seed(settings: &MirrorSettings, plan: &AddressPlan, store: ImageStore) -> 
         Ok(UpstreamConfig { registry, endpoint, credentials: credentials.get(name).cloned() })
     });
     let configs = configs.collect::<Result<_>>()?;
-    let upstreams =
-        Upstreams::new(configs, *ask == Ask::Everybody, &client).context("cannot ask registries")?;
-    let revalidate = match revalidate {
-        None => Revalidate::Never,
-        Some(0) => Revalidate::Always,
-        Some(seconds) => Revalidate::After(Duration::from_secs(*seconds)),
-    };
-    // The cluster's own data are on the same disk.
-    let most = store.capacity().context("cannot tell how large the image store's disk is")? / 2;
-    Puller::new(store, (*room).min(most), upstreams, revalidate)
-        .context("cannot tell what the image store holds")
+    let upstreams = Upstreams::new(configs, *ask == Ask::Everybody, &client);
+    upstreams.context("cannot ask registries").map(Some)
 }
 
-/// Opens the mirrors' ports. The checker puts their addresses on `lo` once they answer.
+/// Who may push to this seed.
+///
+/// # Errors
+///
+/// The authority's key cannot be read.
+fn guard_of(settings: &GatewaySettings, seed: &SeedSettings) -> Result<Option<Guard>> {
+    let Some(RegistrySettings { password, authority_key }) = &seed.registry else { return Ok(None) };
+    let names = vec![MESH_REGISTRY.to_owned(), settings.machine.name.to_string()];
+    let identity = ServerIdentity::open(&settings.site.ca_cert_pem, authority_key, names);
+    let identity = Arc::new(identity.context("nobody can push images: there is no proof of who this is")?);
+    Ok(Some(Guard { password: *password, identity }))
+}
+
+/// Opens the mirrors' ports, and with a guard that of the registry. The checker puts the mirrors' addresses on `lo` once
+/// they answer.
 ///
 /// # Errors
 ///
 /// A port is taken, or a mirror's name is no registry's.
-fn open(plan: &AddressPlan) -> Result<Bound> {
-    let listener = |mirror: &Mirror| -> Result<Listener> {
-        let name =
-            mirror.registry.parse().with_context(|| format!("`{}` is no registry", mirror.registry))?;
-        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, mirror.port));
-        Ok(Listener { address, registry: Some(name) })
+fn open(plan: &AddressPlan, guard: Option<Guard>) -> Result<Bound> {
+    let listener = |name: &str, port, guard| -> Result<Listener> {
+        let registry = name.parse().with_context(|| format!("`{name}` is no registry"))?;
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        Ok(Listener { address, registry: Some(registry), guard })
     };
-    let listeners: Result<Vec<_>> = plan.mirrors.iter().map(listener).collect();
-    images::registry::bind(listeners?).context("cannot open the mirrors")
+    let mut listeners = Vec::new();
+    for Mirror { registry, port, .. } in &plan.mirrors {
+        listeners.push(listener(registry, *port, None)?);
+    }
+    if guard.is_some() {
+        listeners.push(listener(MESH_REGISTRY, REGISTRY_PORT, guard)?);
+    }
+    images::registry::bind(listeners).context("cannot open the mirrors")
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
 use ignition::SitePlan;
+use images::store::Digest;
 use images::upstream::Credentials;
 use mesh::{Block, Machine, NodeName};
 use netboot_server::Services;
@@ -29,7 +30,7 @@ pub struct GatewaySettings {
     /// Names that the operator wants for machines, by SMBIOS UUID.
     #[serde(default)]
     pub names: BTreeMap<Uuid, NodeName>,
-    /// Folders that hold artefacts by sha256, most wanted first. New ones are stored in the first.
+    /// Folders that hold artefacts by sha256, most wanted first. New ones are stored beside the images.
     pub artefact_folders: Vec<PathBuf>,
     /// Who has the artefacts that are missing here, nearest first.
     #[serde(default)]
@@ -77,6 +78,19 @@ pub struct SeedSettings {
     /// How its mirrors get what they have not got.
     #[serde(default)]
     pub mirrors: MirrorSettings,
+    /// Who may push images to it; none if nobody may.
+    #[serde(default)]
+    pub registry: Option<RegistrySettings>,
+}
+
+/// Who may push images to a seed, and how it proves itself to him.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrySettings {
+    /// The SHA-256 of the password, as `sha256:<hex>`.
+    pub password: Digest,
+    /// The file of the key of the cluster's authority.
+    pub authority_key: PathBuf,
 }
 
 /// What a node that is no seed does besides: it hands on images.

@@ -11,10 +11,19 @@ use std::time::{Duration, SystemTime};
 use tracing::{info, warn};
 
 use super::{FROM_UPSTREAM, ORIGIN, PullError};
-use crate::store::{Digest, Store, StoreError};
+use crate::store::{Descriptor, Digest, Store, StoreError};
 
 /// A use is written down if the last one was so long before.
 const NOTED: Duration = Duration::from_secs(60 * 60);
+
+/// How far a store may grow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// So many bytes.
+    pub bytes: u64,
+    /// What lies there for another reason: it does not count, and stays.
+    pub beside: BTreeSet<Digest>,
+}
 
 /// The place that there is. Copies share it.
 #[derive(Debug, Clone)]
@@ -39,14 +48,24 @@ pub(super) struct Claim {
     size: u64,
 }
 
+// === impl Limit ===
+
+impl From<u64> for Limit {
+    fn from(bytes: u64) -> Self {
+        Self { bytes, beside: BTreeSet::new() }
+    }
+}
+
 // === impl Room ===
 
 impl Room {
-    /// The place for a store that may grow up to `limit` bytes.
-    pub(super) fn new(store: Store, limit: u64) -> Result<Self, PullError> {
+    /// The place for a store that may grow up to a limit.
+    pub(super) fn new(store: Store, limit: Limit) -> Result<Self, PullError> {
         let stays = pinned(&store)?;
         let mut taken = Taken::default();
-        for (digest, size, used) in store.blobs()? {
+        let Limit { bytes: limit, beside } = limit;
+        for (digest, size, used) in store.blobs()?.into_iter().filter(|(digest, ..)| !beside.contains(digest))
+        {
             taken.total += size;
             if !stays.contains(&digest) {
                 taken.blobs.insert(digest, (size, used));
@@ -69,6 +88,24 @@ impl Room {
         let mut claim = Claim { room: self.clone(), size: 0 };
         claim.grow(size)?;
         Ok(claim)
+    }
+
+    /// Changes names, while nobody makes place: what images are made of that were given here stays, and of what the change
+    /// gives back whatever is no longer part of one may go.
+    pub(super) fn rename<E: From<StoreError>>(
+        &self,
+        change: impl FnOnce() -> Result<BTreeSet<Digest>, E>,
+    ) -> Result<(), E> {
+        let mut taken = self.taken();
+        let released = change()?;
+        let stays = pinned(&self.store)?;
+        taken.blobs.retain(|digest, _| !stays.contains(digest));
+        for digest in released.difference(&stays) {
+            if let Some(size) = self.store.size(digest) {
+                taken.blobs.entry(*digest).or_insert_with(|| (size, SystemTime::now()));
+            }
+        }
+        Ok(())
     }
 
     /// A blob is used.
@@ -144,11 +181,12 @@ impl Drop for Claim {
     }
 }
 
-/// All that the images are made of that were given here.
+/// All that the images are made of that were given here, and what was given to say something of them: their signatures.
 fn pinned(store: &Store) -> Result<BTreeSet<Digest>, StoreError> {
     let mut all = BTreeSet::new();
+    let mut repositories = BTreeSet::new();
     for (reference, target) in store.refs()? {
-        if target.annotations.get(ORIGIN).is_some_and(|origin| origin == FROM_UPSTREAM) {
+        if comes_from_upstream(&target) {
             continue;
         }
         match store.closure(&target.digest) {
@@ -158,6 +196,20 @@ fn pinned(store: &Store) -> Result<BTreeSet<Digest>, StoreError> {
                 all.insert(target.digest);
             }
         }
+        repositories.insert((reference.registry, reference.repository));
+    }
+    for (registry, repository) in repositories {
+        for (target, manifest) in store.parsed_manifests(&registry, &repository)? {
+            let subject = manifest.subject.filter(|subject| all.contains(&subject.digest));
+            if subject.is_some() && !comes_from_upstream(&target) {
+                store.reach(&target.digest, &mut all)?;
+            }
+        }
     }
     Ok(all)
+}
+
+/// Whether it can come again.
+fn comes_from_upstream(target: &Descriptor) -> bool {
+    target.annotations.get(ORIGIN).is_some_and(|origin| origin == FROM_UPSTREAM)
 }

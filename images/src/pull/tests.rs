@@ -337,6 +337,19 @@ async fn what_was_used_longest_ago_gives_way_and_what_was_given_here_stays() {
 }
 
 #[tokio::test]
+async fn what_lies_there_for_another_reason_stays_and_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (artefact, blob) = (store.put(&bytes(900)).unwrap(), store.put(&bytes(600)).unwrap());
+    let limit = Limit { bytes: 1000, beside: [artefact].into() };
+    let puller = Puller::new(store.clone(), limit, Upstreams::none(), Revalidate::Never).unwrap();
+    let mut given = puller.begin_given().unwrap();
+    given.append(&bytes(700)).unwrap();
+    given.finish(&Digest::of(bytes(700))).unwrap();
+    assert_eq!([artefact, blob].map(|digest| store.contains(&digest)), [true, false]);
+}
+
+#[tokio::test]
 async fn what_has_no_room_is_handed_on_and_not_stored() {
     let mut here = Here::open().await;
     here.puller = limited(&here, 50_000);

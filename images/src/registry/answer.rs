@@ -2,6 +2,7 @@
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse, Response},
@@ -12,15 +13,19 @@ use serde_json::json;
 use tracing::debug;
 
 use crate::pull::{self, PullError, Puller};
-use crate::store::{Digest, OCI_INDEX, Reference, RegistryName, Repository, Store, StoreError};
+use crate::store::{
+    Content, Descriptor, Digest, Manifest, OCI_INDEX, Reference, RegistryName, Repository, Store, StoreError,
+};
 use crate::upstream::Trail;
 
 use super::{
     error::Refusal,
     pieces::Pieces,
+    push::Push,
     range::{self, Wanted},
     request::{ManifestRef, Wish, page},
-    respond::{Found, entity_tag},
+    respond::{FILTERS, Found, entity_tag},
+    uploads::Uploads,
 };
 
 const JSON: &str = "application/json";
@@ -29,32 +34,40 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 
 #[derive(Debug, Clone)]
-struct Shelf {
-    puller: Puller,
-    registry: Option<RegistryName>,
-    pieces: Pieces,
+pub(super) struct Shelf {
+    pub(super) puller: Puller,
+    pub(super) registry: Option<RegistryName>,
+    pub(super) pieces: Pieces,
+    /// None where nothing is taken.
+    pub(super) uploads: Option<Uploads>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Params {
+#[serde(rename_all = "camelCase")]
+pub(super) struct Params {
     ns: Option<String>,
     n: Option<String>,
     last: Option<String>,
+    artifact_type: Option<String>,
+    /// Of the blob that is pushed.
+    pub(super) digest: Option<String>,
+    /// Of a blob of another repository.
+    pub(super) mount: Option<String>,
 }
 
 /// The registry as a service: for those who have sockets of their own.
 pub fn router(puller: Puller, registry: Option<RegistryName>) -> Router {
-    shared_router(puller, registry, Pieces::default())
+    shelf_router(Shelf { puller, registry, pieces: Pieces::default(), uploads: None })
 }
 
-/// One of several services that share memory.
-pub(super) fn shared_router(puller: Puller, registry: Option<RegistryName>, pieces: Pieces) -> Router {
+/// The registry of a shelf.
+pub(super) fn shelf_router(shelf: Shelf) -> Router {
     Router::new()
         .route("/v2", any(base))
         .route("/v2/", any(base))
         .route("/v2/{*path}", any(answer))
         .fallback(|| async { Refusal::NoSuchPath })
-        .with_state(Shelf { puller, registry, pieces })
+        .with_state(shelf)
 }
 
 async fn base(method: Method) -> Response {
@@ -71,18 +84,23 @@ async fn answer(
     Path(path): Path<String>,
     Query(params): Query<Params>,
     headers: HeaderMap,
+    body: Body,
 ) -> Response {
-    if !matches!(method, Method::GET | Method::HEAD) {
-        return Refusal::Unsupported.into_response();
-    }
     let head = method == Method::HEAD;
-    let registry = match shelf.registry(params.ns.as_deref()) {
-        Ok(registry) => registry,
+    let asked = shelf.registry(params.ns.as_deref()).and_then(|registry| Ok((registry, Wish::parse(&path)?)));
+    let (registry, wish) = match asked {
+        Ok(asked) => asked,
         Err(refusal) => return refusal.into_response(),
     };
+    if !matches!(method, Method::GET | Method::HEAD) || matches!(wish, Wish::Upload(..)) {
+        let Some(uploads) = &shelf.uploads else { return Refusal::Unsupported.into_response() };
+        let push = Push { shelf: &shelf, uploads, registry, params: &params, headers: &headers };
+        let answered = push.answer(&method, wish, body).await;
+        return answered.unwrap_or_else(IntoResponse::into_response);
+    }
     let shelf = Shelf { puller: shelf.puller.on_behalf_of(Trail::of(&headers)), ..shelf };
     let namespace = params.ns.as_ref().and_then(|ns| HeaderValue::from_str(ns).ok());
-    let found = match shelf.look_up(&registry, &path, &params, &headers).await {
+    let found = match shelf.look_up(&registry, wish, &params, &headers).await {
         Ok(found) => found,
         Err(refusal) => return refusal.into_response(),
     };
@@ -109,11 +127,12 @@ impl Shelf {
     async fn look_up(
         &self,
         registry: &RegistryName,
-        path: &str,
+        wish: Wish,
         params: &Params,
         headers: &HeaderMap,
     ) -> Result<Found, Refusal> {
-        match Wish::parse(path)? {
+        match wish {
+            Wish::Upload(..) => Err(Refusal::Unsupported),
             Wish::Base => Ok(listed(&json!({}), JSON, None)),
             Wish::Catalog => self.catalog(registry, params).await,
             Wish::Tags(repository) => self.tags(registry, &repository, params).await,
@@ -128,7 +147,9 @@ impl Shelf {
                 held.map(Found::Manifest).map_err(|error| refusal(error, Refusal::ManifestUnknown))
             }
             Wish::Blob(repository, digest) => self.blob(registry, &repository, digest, headers).await,
-            Wish::Referrers(repository, digest) => self.referrers(registry, &repository, &digest).await,
+            Wish::Referrers(repository, digest) => {
+                self.referrers(registry, &repository, digest, params).await
+            }
         }
     }
 
@@ -163,19 +184,34 @@ impl Shelf {
         Ok(listed(&json!({ "name": repository.as_str(), "tags": names }), JSON, next))
     }
 
+    /// What the registry says, and if it says nothing, what is here.
     async fn referrers(
         &self,
         registry: &RegistryName,
         repository: &Repository,
-        digest: &Digest,
+        digest: Digest,
+        params: &Params,
     ) -> Result<Found, Refusal> {
         let path = ["referrers", &digest.to_string()];
-        if let Some(found) = self.elsewhere(registry, repository, &path, &[]).await {
+        let query: Vec<(&str, &str)> =
+            params.artifact_type.iter().map(|kind| ("artifactType", kind.as_str())).collect();
+        if let Some(found) = self.elsewhere(registry, repository, &path, &query).await {
             return Ok(found);
         }
         self.know(registry, repository)?;
-        let body = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] });
-        Ok(listed(&body, OCI_INDEX, None))
+        let names = (registry.clone(), repository.clone());
+        let all = self.ask_store(move |store| store.parsed_manifests(&names.0, &names.1)).await?;
+        let about = all.into_iter().filter(|(_, manifest)| {
+            manifest.subject.as_ref().is_some_and(|subject| subject.digest == digest)
+        });
+        let listed_as = about.map(|(target, manifest)| referrer(&target, manifest));
+        let wanted = params.artifact_type.as_deref();
+        let found: Vec<_> =
+            listed_as.filter(|one| wanted.is_none_or(|kind| one["artifactType"] == kind)).collect();
+        let body = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found });
+        let filter = wanted.map(|_| HeaderValue::from_static("artifactType"));
+        let media_type = HeaderValue::from_static(OCI_INDEX);
+        Ok(Found::Listing { body: body.to_string().into(), media_type, next: None, filter })
     }
 
     /// A listing as the registry gives it.
@@ -193,7 +229,7 @@ impl Shelf {
                 // The registry names itself in it, if it names anybody.
                 let next = head.get(header::LINK).and_then(|next| next.to_str().ok());
                 let next = next.filter(|next| next.starts_with("</v2/")).map(ToOwned::to_owned);
-                Some(Found::Listing { body, media_type, next })
+                Some(Found::Listing { body, media_type, next, filter: head.get(FILTERS).cloned() })
             }
             Ok(None) => None,
             Err(error) => {
@@ -261,13 +297,23 @@ impl Shelf {
     }
 }
 
+/// How a manifest is listed that says something of another one.
+fn referrer(target: &Descriptor, manifest: Manifest) -> serde_json::Value {
+    let kind = manifest.artifact_type.unwrap_or_else(|| match manifest.content {
+        Content::Image { config, .. } => config.media_type,
+        Content::Index { .. } => String::new(),
+    });
+    json!({ "mediaType": target.media_type, "digest": target.digest, "size": target.size, "artifactType": kind,
+        "annotations": manifest.annotations })
+}
+
 fn refusal(error: PullError, unknown: impl FnOnce(String) -> Refusal) -> Refusal {
     if error.is_absence() { unknown(error.to_string()) } else { Refusal::Pull(error) }
 }
 
 fn listed(body: &serde_json::Value, media_type: &'static str, next: Option<String>) -> Found {
     let media_type = HeaderValue::from_static(media_type);
-    Found::Listing { body: body.to_string().into(), media_type, next }
+    Found::Listing { body: body.to_string().into(), media_type, next, filter: None }
 }
 
 /// The part of a blob that a request is for. A resumed download names what it resumes by `If-Range`.

@@ -2,6 +2,8 @@
 //!
 //! Repositories' names hold slashes, and words such as `manifests`, so paths are read from their end.
 
+use uuid::Uuid;
+
 use crate::store::{Digest, Repository, Tag};
 
 use super::error::Refusal;
@@ -24,6 +26,8 @@ pub(super) enum Wish {
     Blob(Repository, Digest),
     /// What refers to a manifest: signatures and the like.
     Referrers(Repository, Digest),
+    /// An upload: a new one, or one that was begun.
+    Upload(Repository, Option<Uuid>),
 }
 
 /// A manifest by its tag or by its digest.
@@ -48,11 +52,22 @@ impl Wish {
         match (kind, last) {
             ("tags", "list") => Ok(Self::Tags(repository(name)?)),
             ("manifests", reference) => Ok(Self::Manifest(repository(name)?, manifest_ref(reference)?)),
+            ("blobs", "uploads") => Ok(Self::Upload(repository(name)?, None)),
             ("blobs", reference) => Ok(Self::Blob(repository(name)?, digest(reference)?)),
             ("referrers", reference) => Ok(Self::Referrers(repository(name)?, digest(reference)?)),
+            ("uploads", id) => {
+                let name = name.strip_suffix("/blobs").ok_or(Refusal::NoSuchPath)?;
+                Ok(Self::Upload(repository(name)?, upload(id)?))
+            }
             _ => Err(Refusal::NoSuchPath),
         }
     }
+}
+
+/// None for a new one.
+fn upload(id: &str) -> Result<Option<Uuid>, Refusal> {
+    let unknown = |_| Refusal::UploadUnknown(format!("there is no upload {id}"));
+    if id.is_empty() { Ok(None) } else { id.parse().map(Some).map_err(unknown) }
 }
 
 fn repository(name: &str) -> Result<Repository, Refusal> {

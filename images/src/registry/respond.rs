@@ -14,14 +14,30 @@ use crate::store::{Blob, Digest, OCI_MANIFEST};
 
 use super::{pieces::Pieces, range::Wanted};
 
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(super) const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 /// What a look-up came to.
 pub(super) enum Found {
-    Listing { body: Bytes, media_type: HeaderValue, next: Option<String> },
+    /// With a filter, its name: only what fits the request's is in the listing.
+    Listing {
+        body: Bytes,
+        media_type: HeaderValue,
+        next: Option<String>,
+        filter: Option<HeaderValue>,
+    },
     Manifest(Held),
-    Blob { blob: Blob, digest: Digest, wanted: Wanted },
-    Coming { flight: Arc<Flight>, size: Option<u64>, digest: Digest, wanted: Wanted },
+    Blob {
+        blob: Blob,
+        digest: Digest,
+        wanted: Wanted,
+    },
+    Coming {
+        flight: Arc<Flight>,
+        size: Option<u64>,
+        digest: Digest,
+        wanted: Wanted,
+    },
 }
 
 // === impl Found ===
@@ -30,10 +46,11 @@ impl Found {
     /// A HEAD is answered as a GET is, without the body.
     pub(super) fn into_response(self, head: bool, pieces: &Pieces) -> Response {
         match self {
-            Self::Listing { body, media_type, next } => {
+            Self::Listing { body, media_type, next, filter } => {
                 let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
                 let next = next.and_then(|next| HeaderValue::from_str(&next).ok());
                 response.headers_mut().extend(next.map(|next| (header::LINK, next)));
+                response.headers_mut().extend(filter.map(|filter| (FILTERS, filter)));
                 response
             }
             Self::Manifest(Held { bytes, media_type, digest }) => {

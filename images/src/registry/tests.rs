@@ -11,6 +11,8 @@ use super::{
 };
 use crate::store::{Descriptor, Digest, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Store};
 
+mod push;
+
 struct Running {
     _dir: TempDir,
     store: Store,
@@ -41,8 +43,8 @@ fn running() -> Running {
     }
     let address = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
     let listeners = vec![
-        Listener { address, registry: Some("docker.io".parse().unwrap()) },
-        Listener { address, registry: None },
+        Listener { address, registry: Some("docker.io".parse().unwrap()), guard: None },
+        Listener { address, registry: None, guard: None },
     ];
     let bound = bind(listeners).unwrap();
     let [address, any] = bound.addresses().try_into().unwrap();
@@ -258,7 +260,7 @@ async fn a_shutdown_lets_transfers_end_and_takes_no_more() {
 #[tokio::test]
 async fn two_cannot_listen_at_one_address() {
     let running = running();
-    let listener = Listener { address: running.address, registry: None };
+    let listener = Listener { address: running.address, registry: None, guard: None };
     let error = bind(vec![listener]).unwrap_err();
     assert_eq!(error.address, running.address);
 }
@@ -267,7 +269,7 @@ async fn two_cannot_listen_at_one_address() {
 async fn an_address_may_come_later() {
     // Of the documentation prefix: no machine has it.
     let address = "[2001:db8:ffff::1]:0".parse().unwrap();
-    let bound = bind(vec![Listener { address, registry: None }]).unwrap();
+    let bound = bind(vec![Listener { address, registry: None, guard: None }]).unwrap();
     assert_eq!(bound.addresses()[0].ip(), address.ip());
 }
 

@@ -66,6 +66,17 @@ impl Store {
         Ok(closure)
     }
 
+    /// The same of a manifest that need not be stored itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ClosureError`].
+    pub fn closure_of(&self, bytes: &[u8]) -> Result<Closure, ClosureError> {
+        let (mut closure, digest) = (Closure::default(), Digest::of(bytes));
+        self.gather_children(&digest, bytes, 0, &mut BTreeSet::from([digest]), &mut closure)?;
+        Ok(closure)
+    }
+
     // Each manifest is looked at once, however often hostile indexes name it.
 
     fn gather_closure(
@@ -80,8 +91,19 @@ impl Store {
             return if known { Ok(()) } else { Err(ClosureError::Missing(*manifest)) };
         }
         let bytes = self.read(manifest, MAX_MANIFEST)?.ok_or(ClosureError::Missing(*manifest))?;
+        self.gather_children(manifest, &bytes, depth, seen, closure)
+    }
+
+    fn gather_children(
+        &self,
+        manifest: &Digest,
+        bytes: &[u8],
+        depth: usize,
+        seen: &mut BTreeSet<Digest>,
+        closure: &mut Closure,
+    ) -> Result<(), ClosureError> {
         let parsed =
-            Manifest::parse(&bytes).map_err(|source| ClosureError::Manifest { digest: *manifest, source })?;
+            Manifest::parse(bytes).map_err(|source| ClosureError::Manifest { digest: *manifest, source })?;
         match &parsed.content {
             Content::Image { .. } => {
                 let mut found = BTreeMap::new();

@@ -33,6 +33,13 @@ impl Store {
         Ok(all)
     }
 
+    /// The size of a blob in the store that is written to; none if it is not there.
+    #[must_use]
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        let metadata = fs::metadata(self.upper_path(digest).ok()?).ok()?;
+        metadata.is_file().then_some(metadata.len())
+    }
+
     /// How much there is of an unfinished blob; nothing of one that is not begun.
     #[must_use]
     pub fn begun(&self, digest: &Digest) -> u64 {

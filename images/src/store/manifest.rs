@@ -65,6 +65,12 @@ pub struct Manifest {
     pub media_type: String,
     /// What it points to.
     pub content: Content,
+    /// What it says something of: a signature has an image here.
+    pub subject: Option<Descriptor>,
+    /// What it is, if it is no image.
+    pub artifact_type: Option<String>,
+    /// What else it says of itself.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What a manifest points to.
@@ -109,6 +115,9 @@ struct Raw {
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+    artifact_type: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 // === impl Manifest ===
@@ -138,7 +147,14 @@ impl Manifest {
         if !allowed.contains(&media_type.as_str()) {
             return Err(ManifestError::Kind(media_type));
         }
-        Ok(Self { media_type, content })
+        let (subject, artifact_type) = (raw.subject, raw.artifact_type);
+        Ok(Self {
+            media_type,
+            content,
+            subject,
+            artifact_type,
+            annotations: raw.annotations.unwrap_or_default(),
+        })
     }
 
     /// Everything that it points to.

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
-use super::{Descriptor, Digest, Reference, RegistryName, Repository, Store, StoreError, Tag, durable, refs};
+use super::{
+    Descriptor, Digest, MAX_MANIFEST, Manifest, Reference, RegistryName, Repository, Store, StoreError, Tag,
+    durable, refs,
+};
 
 impl Store {
     /// Names an image. The manifest has to be stored before.
@@ -46,16 +49,7 @@ impl Store {
     ///
     /// [`StoreError::ReadOnly`] or [`StoreError::Io`].
     pub fn remove_ref(&self, reference: &Reference) -> Result<bool, StoreError> {
-        let path = refs::tag_path(self.upper().ok_or(StoreError::ReadOnly)?, reference);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if refs::is_absent(&error) => return Ok(false),
-            Err(error) => return Err(StoreError::io("removing the tag", &path, error)),
-        }
-        path.parent()
-            .map_or(Ok(()), durable::sync_dir)
-            .map_err(|error| StoreError::io("removing the tag", &path, error))?;
-        Ok(true)
+        remove_name(&refs::tag_path(self.upper().ok_or(StoreError::ReadOnly)?, reference))
     }
 
     /// Remembers a manifest of a repository that came from elsewhere, and of which kind it is. It has to be stored before.
@@ -90,6 +84,55 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// The manifests of a repository that came from elsewhere, by their digests.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] or [`StoreError::Io`].
+    pub fn manifests(
+        &self,
+        registry: &RegistryName,
+        repository: &Repository,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        let digests = self.gather(|dir| refs::manifests(dir, registry, repository))?;
+        let read = |digest: &Digest| self.manifest(registry, repository, digest).transpose();
+        digests.iter().filter_map(read).collect()
+    }
+
+    /// The same, each with what it says. Those that are not stored any more, or are none, are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] or [`StoreError::Io`].
+    pub fn parsed_manifests(
+        &self,
+        registry: &RegistryName,
+        repository: &Repository,
+    ) -> Result<Vec<(Descriptor, Manifest)>, StoreError> {
+        let mut all = Vec::new();
+        for target in self.manifests(registry, repository)? {
+            let bytes = self.read(&target.digest, MAX_MANIFEST)?;
+            let manifest = bytes.and_then(|bytes| Manifest::parse(&bytes).ok());
+            all.extend(manifest.map(|manifest| (target, manifest)));
+        }
+        Ok(all)
+    }
+
+    /// Forgets a manifest of a repository, and says whether it was there. Blobs stay.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::ReadOnly`] or [`StoreError::Io`].
+    pub fn remove_manifest(
+        &self,
+        registry: &RegistryName,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let upper = self.upper().ok_or(StoreError::ReadOnly)?;
+        remove_name(&refs::manifest_path(upper, registry, repository, digest))
     }
 
     /// Whether a repository is known: whether it has a tag, or a manifest that came from elsewhere.
@@ -147,4 +190,15 @@ impl Store {
         }
         Ok(all.into_iter().collect())
     }
+}
+
+fn remove_name(path: &Path) -> Result<bool, StoreError> {
+    let failed = |error| StoreError::io("removing the name", path, error);
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if refs::is_absent(&error) => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    }
+    path.parent().map_or(Ok(()), durable::sync_dir).map_err(failed)?;
+    Ok(true)
 }

@@ -62,6 +62,16 @@ pub(super) fn tags(
     Ok(names(&tags_dir(dir, registry, repository))?.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
+/// The digests of the manifests that came from elsewhere.
+pub(super) fn manifests(
+    dir: &Path,
+    registry: &RegistryName,
+    repository: &Repository,
+) -> Result<Vec<Digest>, StoreError> {
+    let names = names(&manifests_dir(dir, registry, repository))?;
+    Ok(names.iter().filter_map(|name| Digest::from_hex(name).ok()).collect())
+}
+
 /// All registries.
 pub(super) fn registries(dir: &Path) -> Result<Vec<RegistryName>, StoreError> {
     Ok(names(&dir.join("refs"))?.iter().filter_map(|name| name.parse().ok()).collect())

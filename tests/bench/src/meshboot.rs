@@ -62,6 +62,7 @@ pub(crate) fn start_mirrors(
             endpoints: [("docker.io".to_owned(), upstream.to_owned())].into(),
             ..MirrorSettings::default()
         },
+        registry: None,
     });
     let line = line(binary, &settings, folder)?;
     Server::start(OURS, cable, folder, &line)

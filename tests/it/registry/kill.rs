@@ -31,7 +31,8 @@ fn mirror_child() {
         let config = UpstreamConfig { registry: registry.clone(), endpoint, credentials: None };
         let upstreams = Upstreams::new(vec![config], false, &client_by(&Route::default()).unwrap()).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let bound = registry::bind(vec![Listener { address, registry: Some(registry) }]).unwrap();
+        let bound =
+            registry::bind(vec![Listener { address, registry: Some(registry), guard: None }]).unwrap();
         let store = Store::open(folder).unwrap();
         let puller = Puller::new(store, 1 << 30, upstreams, Revalidate::Always).unwrap();
         let mut out = std::io::stdout();

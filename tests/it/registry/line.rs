@@ -6,7 +6,6 @@ use std::net::Ipv6Addr;
 use bootstrap::pki::boot;
 use mesh::{AddressPlan, Mac};
 use serde_json::json;
-use tests::debian::unpacked;
 use tests::netns::Namespace;
 
 use super::pull::{Elsewhere, PASSWORD, USER};
@@ -15,18 +14,24 @@ use crate::cli::binary;
 use crate::cli::explain::settings;
 
 const IMAGE: &str = "docker.io/library/busybox:latest";
-const MACHINES: u8 = 4;
+pub(super) const MACHINES: u8 = 4;
 /// The status page, with the counters.
 const STATUS_PORT: u16 = 8047;
 
-struct Machine {
-    namespace: Namespace,
+/// What the first machine is told besides.
+pub(super) struct Seed {
+    pub(super) authority_pem: String,
+    pub(super) settings: serde_json::Value,
+}
+
+pub(super) struct Machine {
+    pub(super) namespace: Namespace,
     folder: PathBuf,
     gateway: Child,
 }
 
 /// The address that a machine has on all its cables.
-fn vip(number: u8) -> Ipv6Addr {
+pub(super) fn vip(number: u8) -> Ipv6Addr {
     Ipv6Addr::from_bits(AddressPlan::default().machines.network().to_bits() + (u128::from(number) << 9))
 }
 
@@ -35,13 +40,13 @@ fn end(cable: u8, side: u8) -> String {
     format!("fd00:{cable:x}::{side:x}")
 }
 
-fn name(number: u8) -> String {
+pub(super) fn name(number: u8) -> String {
     if number == 0 { "seed".to_owned() } else { format!("node{number}") }
 }
 
 impl Machine {
     /// Its settings, as Ignition would have written them.
-    fn settings(number: u8, folder: &Path, elsewhere: &Elsewhere) -> serde_json::Value {
+    fn settings(number: u8, folder: &Path, seed: &Seed) -> serde_json::Value {
         let port = (Mac([2, 0, 0, 0, number, 1]), "other".to_owned());
         let mut settings = settings(folder, &[port]);
         settings["machine"]["name"] = name(number).into();
@@ -53,29 +58,15 @@ impl Machine {
             settings["machine"]["role"] = "node".into();
             return settings;
         }
-        // The API server's; it is not asked yet.
-        let authority = boot::authority(std::time::SystemTime::now()).unwrap();
-        settings["site"]["ca_cert_pem"] = authority.certificate_pem.into();
-        settings["seed"] = json!({
-            "image_stores": [folder.join("images")],
-            "excluded": [],
-            "mirrors": {
-                "ask": "mirrored",
-                "room": 1 << 30,
-                "revalidate": 0,
-                "endpoints": { "docker.io": format!("http://{}", elsewhere.address) },
-                "credentials": { "docker.io": { "user": USER, "password": PASSWORD } },
-                "proxy": null,
-                "no_proxy": [],
-                "authorities": null,
-            },
-        });
+        settings["site"]["ca_cert_pem"] = seed.authority_pem.clone().into();
+        settings["seed"] = seed.settings.clone();
+        settings["seed"]["image_stores"] = json!([folder.join("images")]);
         settings
     }
 
-    fn start(namespace: Namespace, number: u8, folder: PathBuf, elsewhere: &Elsewhere) -> Self {
+    pub(super) fn start(namespace: Namespace, number: u8, folder: PathBuf, seed: &Seed) -> Self {
         fs::create_dir_all(&folder).unwrap();
-        let text = Self::settings(number, &folder, elsewhere).to_string();
+        let text = Self::settings(number, &folder, seed).to_string();
         fs::write(folder.join("gateway.json"), text).unwrap();
         let gateway = Self::serve(&namespace, &folder);
         let machine = Self { namespace, folder, gateway };
@@ -115,21 +106,23 @@ impl Machine {
         self.namespace.run("ip", &["-6", "addr", "flush", "dev", "lo", "to", &anycast]).unwrap();
     }
 
-    /// Pulls the image as this node's containerd does, which has nothing yet, and gives its digest.
-    fn pull(&self, times: &str) -> String {
-        let plan = AddressPlan::default();
+    /// Pulls an image as this node's containerd does, which has nothing yet, and gives its digest.
+    pub(super) fn pull(&self, times: &str, image: &str) -> String {
+        let (registry, _) = image.split_once('/').unwrap();
+        let mirror = AddressPlan::default().mirror(registry).unwrap().clone();
         let folder = self.folder.join(times);
         let hosts = folder.join("hosts");
-        fs::create_dir_all(hosts.join("docker.io")).unwrap();
-        let server = format!("http://[{}]:{}", plan.mirrors[0].address, plan.mirrors[0].port);
+        fs::create_dir_all(hosts.join(registry)).unwrap();
+        let server = format!("http://[{}]:{}", mirror.address, mirror.port);
         let text = format!("server = \"{server}\"\ncapabilities = [\"pull\", \"resolve\"]\n[host]\n");
-        fs::write(hosts.join("docker.io/hosts.toml"), text).unwrap();
+        fs::write(hosts.join(registry).join("hosts.toml"), text).unwrap();
         // It is the client that pulls, not containerd.
+        let image = image.to_owned();
         let pull = move || {
             let containerd = Containerd::start(&folder);
             let hosts = hosts.display().to_string();
-            containerd.ctr(&["images", "pull", "--snapshotter", "native", "--hosts-dir", &hosts, IMAGE]);
-            containerd.image(IMAGE).0
+            containerd.ctr(&["images", "pull", "--snapshotter", "native", "--hosts-dir", &hosts, &image]);
+            containerd.image(&image).0
         };
         self.namespace.network().unwrap().enter(pull).unwrap()
     }
@@ -158,9 +151,9 @@ impl Drop for Machine {
 }
 
 /// Namespaces, one cable from each to the next, and the routes that FRR would find.
-fn line() -> Vec<Namespace> {
-    let all: Vec<Namespace> =
-        (0..MACHINES).map(|number| Namespace::start(&format!("line-{}", name(number))).unwrap()).collect();
+pub(super) fn line(what: &str) -> Vec<Namespace> {
+    let named = |number| Namespace::start(&format!("{what}-{}", name(number))).unwrap();
+    let all: Vec<Namespace> = (0..MACHINES).map(named).collect();
     for (cable, pair) in (0..).zip(all.windows(2)) {
         let [left, right] = pair else { unreachable!("windows of two") };
         let pid = right.pid().to_string();
@@ -188,24 +181,33 @@ fn the_last_of_four_machines_has_its_image_from_its_neighbour_and_needs_no_seed(
     let served = Served::start();
     let mut elsewhere = Elsewhere::start();
     elsewhere.push(&served, "library/busybox:latest", "library/busybox:latest");
-    elsewhere.stop();
-    let mut namespaces = line();
+    let mut namespaces = line("line");
     // The same registry, where only the seed reaches it.
-    let config = elsewhere.dir.path().join("config.yml");
-    let log = fs::File::create(elsewhere.dir.path().join("log")).unwrap();
-    let mut command =
-        Command::new(unpacked("bookworm", "docker-registry").unwrap().join("usr/bin/docker-registry"));
-    command.arg("serve").arg(config).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    elsewhere.child = namespaces[0].network().unwrap().enter(move || command.spawn()).unwrap().unwrap();
+    let address = elsewhere.address.to_string();
+    elsewhere.move_to(&namespaces[0], &address);
+    // The API server's; it is not asked yet.
+    let authority = boot::authority(std::time::SystemTime::now()).unwrap();
+    let mirrors = json!({
+        "ask": "mirrored",
+        "room": 1 << 30,
+        "revalidate": 0,
+        "endpoints": { "docker.io": format!("http://{}", elsewhere.address) },
+        "credentials": { "docker.io": { "user": USER, "password": PASSWORD } },
+        "proxy": null,
+        "no_proxy": [],
+        "authorities": null,
+    });
+    let settings = json!({ "excluded": [], "mirrors": mirrors });
+    let seed = Seed { authority_pem: authority.certificate_pem, settings };
     let mut machines: Vec<Machine> = (0..MACHINES)
         .map(|number| {
             let folder = served.path(&name(number));
-            Machine::start(namespaces.remove(0), number, folder, &elsewhere)
+            Machine::start(namespaces.remove(0), number, folder, &seed)
         })
         .collect();
 
     let digest = served.images[0].1.digest.to_string();
-    assert_eq!(machines[3].pull("first"), digest);
+    assert_eq!(machines[3].pull("first", IMAGE), digest);
     let fetched = elsewhere.requests("/blobs/");
     // The image's configuration and its layer, over each cable once.
     let from = |number: u8| vec![(format!("[{}]:5000", vip(number)), 2)];
@@ -218,7 +220,7 @@ fn the_last_of_four_machines_has_its_image_from_its_neighbour_and_needs_no_seed(
     // The second time its neighbour is enough, with and without a seed.
     let stored = |times: u64| [from(1), vec![("store".to_owned(), 2 * times)]].concat();
     machines[3].forget();
-    assert_eq!(machines[3].pull("second"), digest);
+    assert_eq!(machines[3].pull("second", IMAGE), digest);
     assert_eq!(machines[3].blobs(3), from(2));
     assert_eq!(machines[2].blobs(2), stored(1));
     assert_eq!((machines[1].blobs(1), machines[0].blobs(0)), (from(0), registry));
@@ -228,7 +230,7 @@ fn the_last_of_four_machines_has_its_image_from_its_neighbour_and_needs_no_seed(
     seed.stop();
     drop(seed);
     machines[2].forget();
-    assert_eq!(machines[2].pull("third"), digest);
+    assert_eq!(machines[2].pull("third", IMAGE), digest);
     assert_eq!(machines[2].blobs(3), from(2));
     assert_eq!(machines[1].blobs(2), stored(2));
     assert_eq!(machines[0].blobs(1), from(0));

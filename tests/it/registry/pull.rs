@@ -7,49 +7,64 @@ use images::client::{Route, client_by};
 use images::pull::{Puller, Revalidate, Upstreams};
 use images::upstream::{Credentials, UpstreamConfig};
 use tests::debian::unpacked;
+use tests::netns::Namespace;
 
 use super::*;
 
-pub(super) const USER: &str = "user";
-pub(super) const PASSWORD: &str = "secret";
+pub(crate) const USER: &str = "user";
+pub(crate) const PASSWORD: &str = "secret";
 /// `htpasswd -nbB user secret`, with the least work that bcrypt can be told to do.
 const HTPASSWD: &str = "user:$2b$04$mbU6OvmZONacFRRrRz7U6.P6fRUpKC8xJAvSo/8bI1RQeOFeqV.7e\n";
 
 /// A registry of another's program.
-pub(super) struct Elsewhere {
-    pub(super) dir: TempDir,
-    pub(super) child: Child,
-    pub(super) address: SocketAddr,
+pub(crate) struct Elsewhere {
+    dir: TempDir,
+    child: Child,
+    pub(crate) address: SocketAddr,
 }
 
 impl Elsewhere {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("htpasswd"), HTPASSWD).unwrap();
+        let auth = format!("htpasswd: {{ realm: elsewhere, path: {}/htpasswd }}", dir.path().display());
+        Self::with(dir, &auth)
+    }
+
+    /// One that is told so who may come in.
+    pub(crate) fn with(dir: TempDir, auth: &str) -> Self {
         let address = free_port();
         let config = format!(
             "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {0}/data }} }}\n\
-             http: {{ addr: \"{address}\" }}\n\
-             auth: {{ htpasswd: {{ realm: elsewhere, path: {0}/htpasswd }} }}\n",
+             http: {{ addr: \"{address}\" }}\nauth: {{ {auth} }}\n",
             dir.path().display()
         );
-        fs::write(dir.path().join("htpasswd"), HTPASSWD).unwrap();
         fs::write(dir.path().join("config.yml"), config).unwrap();
-        let child = Self::serve(&dir);
+        let child = Self::command(&dir).spawn().expect("docker-registry does not start");
         let elsewhere = Self { dir, child, address };
         elsewhere.wait();
         elsewhere
     }
 
-    fn serve(dir: &TempDir) -> Child {
+    fn command(dir: &TempDir) -> Command {
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let package = unpacked("bookworm", "docker-registry").unwrap();
-        Command::new(package.join("usr/bin/docker-registry"))
-            .args(["serve", dir.path().join("config.yml").to_str().unwrap()])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("docker-registry does not start")
+        let mut command = Command::new(package.join("usr/bin/docker-registry"));
+        command.arg("serve").arg(dir.path().join("config.yml")).stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command
+    }
+
+    /// The same, where only this namespace reaches it.
+    pub(crate) fn move_to(&mut self, namespace: &Namespace, address: &str) {
+        self.stop();
+        let path = self.dir.path().join("config.yml");
+        let config = fs::read_to_string(&path).unwrap();
+        let config = config.replace(&self.address.to_string(), address);
+        fs::write(path, config).unwrap();
+        self.address = address.parse().unwrap();
+        let mut command = Self::command(&self.dir);
+        self.child = namespace.network().unwrap().enter(move || command.spawn()).unwrap().unwrap();
     }
 
     fn wait(&self) {
@@ -57,7 +72,7 @@ impl Elsewhere {
     }
 
     /// Takes an image from a store.
-    pub(super) fn push(&self, served: &Served, from: &str, to: &str) {
+    pub(crate) fn push(&self, served: &Served, from: &str, to: &str) {
         let from = format!("docker://{}/{from}", served.for_skopeo);
         let to = format!("docker://{}/{to}", self.address);
         let copy = ["--insecure-policy", "copy", "--preserve-digests", "--src-tls-verify=false"];
@@ -66,13 +81,13 @@ impl Elsewhere {
     }
 
     /// How many requests for this it has answered.
-    pub(super) fn requests(&self, what: &str) -> usize {
+    pub(crate) fn requests(&self, what: &str) -> usize {
         let log = fs::read_to_string(self.dir.path().join("log")).unwrap();
         let answered = |line: &&str| line.contains("response completed") && line.contains(what);
         log.lines().filter(answered).count()
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -85,21 +100,21 @@ impl Drop for Elsewhere {
 }
 
 /// A mirror on a runtime of its own.
-struct Mirror {
-    pub(super) address: SocketAddr,
+pub(crate) struct Mirror {
+    address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Mirror {
-    fn start(store: &Path, elsewhere: &Elsewhere, password: &str) -> Self {
+    pub(crate) fn start(store: &Path, elsewhere: &Elsewhere, password: &str) -> Self {
         let store = Store::open(store).unwrap();
         let credentials = Some(Credentials { user: USER.to_owned(), password: password.to_owned() });
         let endpoint = Some(format!("http://{}", elsewhere.address).parse().unwrap());
         let registry = "registry.example".parse().unwrap();
         let config = UpstreamConfig { registry, endpoint, credentials };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = Listener { address, registry: Some("registry.example".parse().unwrap()) };
+        let listener = Listener { address, registry: Some("registry.example".parse().unwrap()), guard: None };
         let (stop, stopped) = oneshot::channel::<()>();
         let (bound, addresses) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -119,7 +134,7 @@ impl Mirror {
         Self { address: addresses.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 
-    fn inspect(&self, name: &str) -> Output {
+    pub(crate) fn inspect(&self, name: &str) -> Output {
         let url = format!("docker://{}/{name}", self.address);
         Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false", &url]).output().unwrap()
     }
@@ -134,7 +149,7 @@ impl Drop for Mirror {
     }
 }
 
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 

@@ -13,7 +13,7 @@ const fn package(name: &'static str, proof: &'static str) -> Package {
 }
 
 /// Real clients, servers and checkers.
-const PACKAGES: [Package; 18] = [
+const PACKAGES: [Package; 19] = [
     package("isc-dhcp-client", "/sbin/dhclient"),
     package("dnsmasq-base", "/usr/sbin/dnsmasq"),
     package("curl", "/usr/bin/curl"),
@@ -27,6 +27,7 @@ const PACKAGES: [Package; 18] = [
     package("mmdebstrap", "/usr/bin/mmdebstrap"),
     package("containerd", "/usr/bin/containerd"),
     package("skopeo", "/usr/bin/skopeo"),
+    package("podman", "/usr/bin/podman"),
     package("ignition", "/usr/bin/ignition-validate"),
     package("busybox-static", "/usr/share/doc/busybox-static"),
     package("shellcheck", "/usr/bin/shellcheck"),

@@ -1,0 +1,171 @@
+//! Images of one's own: pushed to the seed by skopeo and podman, by TLS and with a password, and pulled on every node.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::SystemTime;
+
+use bootstrap::pki::Pki;
+use images::registry::USER;
+use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
+use serde_json::json;
+use tests::netns::Namespace;
+
+use super::line::{self, MACHINES, Machine, Seed, name};
+use super::*;
+
+const PASSWORD: &str = "a password of a deployment";
+
+/// A mesh, and what its operator has.
+struct Mesh {
+    machines: Vec<Machine>,
+    /// The folder with the authority's certificate.
+    trust: String,
+    /// What `skopeo login` wrote.
+    login: String,
+    registry: String,
+}
+
+fn mesh(served: &Served) -> Mesh {
+    let pki = Pki::generate(SystemTime::now(), false).unwrap();
+    let key = served.path("ca.key");
+    fs::write(&key, pki.kubernetes.key_pem.expose()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let trust = served.path("trust");
+    fs::create_dir(&trust).unwrap();
+    fs::write(trust.join("ca.crt"), &pki.kubernetes.certificate_pem).unwrap();
+    let password = Digest::of(PASSWORD.as_bytes());
+    let registry = json!({ "password": password, "authority_key": key });
+    let settings = json!({ "excluded": [], "registry": registry });
+    let seed = Seed { authority_pem: pki.kubernetes.certificate_pem.clone(), settings };
+    let machines = (0..).zip(line::line("push"));
+    let start = |(number, namespace)| Machine::start(namespace, number, served.path(&name(number)), &seed);
+    // skopeo's parser of names knows no IPv6 addresses.
+    let registry = format!("127.0.0.1:{REGISTRY_PORT}");
+    let (trust, login) = (trust.display().to_string(), served.path("login.json").display().to_string());
+    Mesh { machines: machines.map(start).collect(), trust, login, registry }
+}
+
+impl Mesh {
+    fn seed(&self) -> &Namespace {
+        &self.machines[0].namespace
+    }
+
+    /// Runs a program where the seed's address is reached.
+    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let (program, arguments) = (program.to_owned(), arguments.iter().map(ToString::to_string));
+        let arguments: Vec<String> = arguments.collect();
+        let run = move || Command::new(program).args(arguments).stdin(Stdio::null()).output();
+        self.seed().network().unwrap().enter(run).unwrap().expect("the program is there")
+    }
+
+    fn login(&self, password: &str) -> Output {
+        let arguments = [
+            "login",
+            "--authfile",
+            &self.login,
+            "--cert-dir",
+            &self.trust,
+            "-u",
+            USER,
+            "-p",
+            password,
+            &self.registry,
+        ];
+        self.run("skopeo", &arguments)
+    }
+
+    /// Pushes an image of an archive.
+    fn push(&self, archive: &Path, to: &str) -> Output {
+        let from = format!("oci-archive:{}", archive.display());
+        let to = format!("docker://{}/{to}", self.registry);
+        let copy = ["--insecure-policy", "copy", "--preserve-digests", "--dest-cert-dir", &self.trust];
+        self.run("skopeo", &[&copy[..], &["--authfile", &self.login, &from, &to]].concat())
+    }
+}
+
+fn good(output: &Output) {
+    assert!(output.status.success(), "{}", said(output));
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn what_is_pushed_to_the_seed_is_pulled_on_every_node_at_once() {
+    let served = Served::start();
+    let mesh = mesh(&served);
+    let archives = [served.path("busybox.tar"), served.path("shell.tar")];
+    for (archive, image) in
+        archives.iter().zip(["docker.io/library/busybox:latest", "registry.k8s.io/a/shell:v1"])
+    {
+        export(&served, image, archive);
+    }
+    let [busybox, shell] = &archives;
+    // Nobody comes in without the password, or pushes to a mirror.
+    assert!(!mesh.push(busybox, "team/app:v1").status.success());
+    let wrong = mesh.login("another");
+    assert!(
+        !wrong.status.success() && said(&wrong).contains("invalid username/password"),
+        "{}",
+        said(&wrong)
+    );
+    let stranger = served.path("stranger");
+    fs::create_dir(&stranger).unwrap();
+    let url = format!("https://{}/v2/", mesh.registry);
+    let strange = mesh.run("curl", &["-sS", &url]);
+    assert!(said(&strange).contains("certificate"), "{}", said(&strange));
+    let place = "http://127.0.0.1:5000/v2/team/app/blobs/uploads/";
+    let refused = mesh.run("curl", &["-sS", "-X", "POST", &place.replace("127.0.0.1", "[::1]")]);
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("pushed to the seed"), "{refused:?}");
+
+    good(&mesh.login(PASSWORD));
+    good(&mesh.push(busybox, "team/app:v1"));
+    let image = format!("{MESH_REGISTRY}/team/app:v1");
+    for (number, machine) in (0..MACHINES).zip(&mesh.machines).rev() {
+        assert_eq!(machine.pull("first", &image), served.images[0].1.digest.to_string(), "{}", name(number));
+    }
+    // The same name for another image: it is there as soon as the push has ended.
+    good(&mesh.push(shell, "team/app:v1"));
+    assert_eq!(mesh.machines[3].pull("second", &image), served.images[2].1.digest.to_string());
+    // And from a machine's own address outside, whichever that is.
+    let pem = format!("{}/ca.crt", mesh.trust);
+    for address in ["[::1]".to_owned(), format!("[{}]", line::vip(0))] {
+        let url = format!("https://{address}:{REGISTRY_PORT}/v2/team/app/tags/list");
+        let listed = mesh.run("curl", &["-sSf", "--cacert", &pem, "-u", &format!("{USER}:{PASSWORD}"), &url]);
+        assert_eq!(
+            String::from_utf8_lossy(&listed.stdout),
+            r#"{"name":"team/app","tags":["v1"]}"#,
+            "{}",
+            said(&listed)
+        );
+    }
+}
+
+#[test]
+fn podman_pushes_what_it_has() {
+    let served = Served::start();
+    let mesh = mesh(&served);
+    let archive = served.path("busybox.tar");
+    export(&served, "docker.io/library/busybox:latest", &archive);
+    let storage = ["root", "run"].map(|folder| served.path(folder).display().to_string());
+    let podman = |arguments: &[&str]| {
+        let own = ["--root", &storage[0], "--runroot", &storage[1], "--storage-driver", "vfs"];
+        mesh.run("podman", &[&own[..], &["--cgroup-manager", "cgroupfs"], arguments].concat())
+    };
+    // As the README has it.
+    let password = served.path("password");
+    fs::write(&password, PASSWORD).unwrap();
+    let password = password.display().to_string();
+    let login = ["podman", "login", "--authfile", &mesh.login, "--cert-dir", &mesh.trust, "-u", USER];
+    let login = [&login[..], &["--password-stdin", &mesh.registry, "<", &password]].concat();
+    good(&mesh.run("sh", &["-c", &login.join(" ")]));
+    let from = format!("oci-archive:{}", archive.display());
+    let pulled = podman(&["pull", &from]);
+    good(&pulled);
+    let id = String::from_utf8_lossy(&pulled.stdout).trim().to_owned();
+    let to = format!("{}/team/podman:v1", mesh.registry);
+    good(&podman(&["push", "--cert-dir", &mesh.trust, "--authfile", &mesh.login, &id, &to]));
+    // It packs layers anew, so the digest is another one.
+    let digest = mesh.machines[1].pull("podman", &format!("{MESH_REGISTRY}/team/podman:v1"));
+    assert!(digest.starts_with("sha256:"), "{digest}");
+}

@@ -87,7 +87,7 @@ fn boot_files(
 
 /// Those that this machine has.
 fn boot_files_here(settings: &GatewaySettings) -> BTreeMap<Arch, (FileName, u64)> {
-    let artefacts = Artefacts::new(settings.artefact_folders.clone(), Vec::new());
+    let artefacts = Artefacts::new(settings.artefact_folders.clone(), None, Vec::new());
     boot_files(settings, |sha256| artefacts.find(sha256).is_some())
 }
 

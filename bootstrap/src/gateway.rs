@@ -86,7 +86,7 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     tasks.spawn("links' status", until(stopped.clone(), publish).map(Ok));
     let follower = Follower::new(board.clone());
     let admitter = Admitter::new(Arc::clone(&settings), Arc::clone(&store), api.clone(), follower);
-    let artefacts = Artefacts::new(settings.artefact_folders.clone(), settings.sources.clone());
+    let artefacts = Artefacts::open(&settings);
     let content = NodeContent::new(Arc::new(settings.boot.clone()), artefacts.clone(), admitter);
     let journal = MeshJournal::new(Arc::clone(&store), Arc::clone(&plan));
     let mut config = netboot_config(&settings, &store.cached())?;

@@ -116,7 +116,8 @@ pub fn client_to_neighbours() -> Result<reqwest::Client, ClientError> {
 }
 
 /// Where a part begins, and how long the whole is if the server knows `[RFC 9110 § 14.4]`.
-pub(crate) fn content_range(response: &reqwest::Response) -> Option<(u64, Option<u64>)> {
+#[must_use]
+pub fn content_range(response: &reqwest::Response) -> Option<(u64, Option<u64>)> {
     let value = response.headers().get(reqwest::header::CONTENT_RANGE)?.to_str().ok()?;
     let (part, size) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = part.split_once('-')?;

@@ -1,46 +1,69 @@
-//! The artefacts that this node hands on: found in its folders, or fetched from who has them.
+//! The artefacts that this node hands on: found in its folders, or fetched from who has them into the store that its images
+//! are in.
+//!
+//! What breaks off is gone on with, at whichever source comes next, and also by the next process.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::net::Ipv6Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
+use images::client::{client_to_neighbours, content_range};
+use images::store::{Digest, Partial, Store};
+use reqwest::header::RANGE;
+use reqwest::{Client, StatusCode};
 
-use super::settings::Artefact;
+use super::settings::{Artefact, GatewaySettings};
 
 /// A source that sends nothing for this long is given up.
 const STALL: Duration = Duration::from_secs(20);
 /// How long to wait after every source failed: first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Chunks that are written together, if so many are there.
+const TOGETHER: usize = 64;
 
-/// Folders of files named by their sha256.
+/// Files named by their sha256.
 #[derive(Debug, Clone)]
 pub struct Artefacts {
     folders: Vec<PathBuf>,
+    /// Where new ones go; none if there is no place.
+    store: Option<Store>,
     sources: Vec<Ipv6Addr>,
 }
 
 // === impl Artefacts ===
 
 impl Artefacts {
-    /// Artefacts in these folders, and these neighbours to ask for missing ones.
+    /// Artefacts in these folders and in the store, and these neighbours to ask for missing ones.
     #[must_use]
-    pub fn new(folders: Vec<PathBuf>, sources: Vec<Ipv6Addr>) -> Self {
-        Self { folders, sources }
+    pub fn new(folders: Vec<PathBuf>, store: Option<Store>, sources: Vec<Ipv6Addr>) -> Self {
+        Self { folders, store, sources }
     }
 
-    /// The file of this digest, if a folder has it; on a seed it may be a partition of the stick. Anything that is
-    /// no digest has no file.
+    /// Those of a machine with these settings. Without a place it hands on what it has.
+    #[must_use]
+    pub fn open(settings: &GatewaySettings) -> Self {
+        let stores = settings.seed.iter().filter_map(|seed| seed.image_stores.first());
+        let folder = stores.chain(settings.relay.iter().map(|relay| &relay.images)).next();
+        let store = folder.and_then(|folder| {
+            let opened = Store::open(folder).inspect_err(|error| {
+                tracing::warn!(folder = %folder.display(), %error, "artefacts that are missing are not fetched");
+            });
+            opened.ok()
+        });
+        Self::new(settings.artefact_folders.clone(), store, settings.sources.clone())
+    }
+
+    /// The file of this digest, if it is here; on a seed it may be a partition of the stick. Anything that is no digest has
+    /// no file.
     #[must_use]
     pub fn find(&self, sha256: &str) -> Option<PathBuf> {
-        let digits = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
-        if sha256.len() != 64 || !sha256.bytes().all(digits) {
-            return None;
-        }
-        self.folders.iter().map(|folder| folder.join(sha256)).find(|path| path.exists())
+        let digest = Digest::from_hex(sha256).ok().filter(|digest| digest.hex() == sha256)?;
+        let found = self.folders.iter().map(|folder| folder.join(sha256)).find(|path| path.exists());
+        found.or_else(|| Some(self.store.as_ref()?.blob(&digest).ok()??.path))
     }
 
     /// Fetches an artefact until it is here. Ends with the task that calls it.
@@ -59,71 +82,75 @@ impl Artefacts {
     }
 
     async fn fetch(&self, artefact: &Artefact) -> Result<Ipv6Addr> {
-        let mut reasons = Vec::new();
+        let client = client_to_neighbours().context("cannot ask neighbours")?;
+        let mut reasons = BTreeSet::new();
         for source in &self.sources {
-            match self.fetch_from(*source, artefact).await {
+            match self.fetch_from(&client, *source, artefact).await {
                 Ok(()) => return Ok(*source),
-                Err(error) => reasons.push(format!("{error:#}")),
-            }
+                Err(error) => reasons.insert(format!("{error:#}")),
+            };
         }
+        let reasons: Vec<String> = reasons.into_iter().collect();
         bail!(
             "no source has it: {}",
             if reasons.is_empty() { "none is known".into() } else { reasons.join("; ") }
         )
     }
 
-    /// Stored under another name until its digest is proved; a crash leaves only that.
-    async fn fetch_from(&self, source: Ipv6Addr, artefact: &Artefact) -> Result<()> {
-        let folder = self.folders.first().context("no folder to store it in")?;
-        tokio::fs::create_dir_all(folder)
-            .await
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+    async fn fetch_from(&self, client: &Client, source: Ipv6Addr, artefact: &Artefact) -> Result<()> {
+        let store = self.store.clone().context("there is no place for it")?;
+        let digest = Digest::from_hex(&artefact.sha256).context("a digest")?;
         let url = format!("http://[{source}]/artefacts/{}", artefact.sha256);
-        let partial = folder.join(format!(".{}.partial", artefact.sha256));
-        download(&url, &partial, artefact).await.with_context(|| format!("cannot fetch {url}"))?;
-        let place = folder.join(&artefact.sha256);
-        tokio::fs::rename(&partial, &place).await.with_context(|| format!("cannot name {}", place.display()))
+        let partial = blocking(move || Ok(store.partial(&digest)?)).await?;
+        download(client, &url, partial, artefact).await.with_context(|| format!("cannot fetch {url}"))
     }
 }
 
-async fn download(url: &str, partial: &Path, artefact: &Artefact) -> Result<()> {
-    let client =
-        reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(5)).read_timeout(STALL);
-    let answer =
-        client.build().context("cannot build an HTTP client")?.get(url).send().await?.error_for_status()?;
-    let mut file = tokio::fs::File::create(partial)
-        .await
-        .with_context(|| format!("cannot write {}", partial.display()))?;
-    let mut stream = answer.bytes_stream();
-    let mut digest = Sha256::new();
-    let mut size = 0_u64;
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.with_context(|| format!("broken off after {size} of {} octets", artefact.size))?;
-        size += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        ensure!(size <= artefact.size, "longer than the {} octets it should have", artefact.size);
-        digest.update(&chunk);
-        file.write_all(&chunk).await.with_context(|| format!("cannot write {}", partial.display()))?;
+async fn download(client: &Client, url: &str, mut partial: Partial, artefact: &Artefact) -> Result<()> {
+    let there = partial.size();
+    if there < artefact.size {
+        let answer = client.get(url).header(RANGE, format!("bytes={there}-")).send();
+        let answer = tokio::time::timeout(STALL, answer).await.context("it does not answer")??;
+        let answer = answer.error_for_status()?;
+        let from = content_range(&answer).map(|(from, _)| from);
+        ensure!(
+            answer.status() == StatusCode::PARTIAL_CONTENT && from == Some(there),
+            "it does not go on at octet {there}"
+        );
+        let mut stream = answer.bytes_stream().ready_chunks(TOGETHER);
+        while let Some(chunks) =
+            tokio::time::timeout(STALL, stream.next()).await.context("it says nothing more")?
+        {
+            let size = artefact.size;
+            partial = blocking(move || {
+                for chunk in chunks {
+                    let chunk = chunk
+                        .with_context(|| format!("broken off after {} of {size} octets", partial.size()))?;
+                    let after = partial.size() + chunk.len() as u64;
+                    ensure!(after <= size, "longer than the {size} octets it should have");
+                    partial.append(&chunk)?;
+                }
+                Ok(partial)
+            })
+            .await?;
+        }
     }
-    file.sync_all().await.with_context(|| format!("cannot write {}", partial.display()))?;
-    let found = hex::encode(digest.finalize());
-    ensure!(found == artefact.sha256, "its sha256 is {found}, after {size} of {} octets", artefact.size);
-    Ok(())
+    let size = artefact.size;
+    blocking(move || {
+        ensure!(partial.size() >= size, "broken off after {} of {size} octets", partial.size());
+        match partial.prove() {
+            Ok(()) => Ok(partial.commit()?),
+            // Whose fault it was nobody knows; all of it is fetched again.
+            Err(error) => partial.discard().map_err(anyhow::Error::from).and(Err(error.into())),
+        }
+    })
+    .await
+}
+
+/// Work on a disk, on a thread that may wait for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_digest_names_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let digest = "ab".repeat(32);
-        std::fs::write(folder.path().join(&digest), b"x").unwrap();
-        std::fs::write(folder.path().join("passwd"), b"x").unwrap();
-        let artefacts = Artefacts::new(vec![folder.path().to_owned()], Vec::new());
-        assert!(artefacts.find(&digest).is_some());
-        for name in ["passwd", "../passwd", "", &digest.to_uppercase(), &"cd".repeat(32)] {
-            assert_eq!(artefacts.find(name), None, "{name}");
-        }
-    }
-}
+mod tests;

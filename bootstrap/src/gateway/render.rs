@@ -14,8 +14,8 @@ use super::settings::GatewaySettings;
 
 /// Where a node keeps its ledger between boots.
 pub const LEDGER: &str = "/var/lib/meshboot/ledger.redb";
-/// Where a node keeps artefacts: on its disk, and where its initrd left the ones it booted from.
-pub const ARTEFACT_FOLDERS: [&str; 2] = ["/var/lib/meshboot/artefacts", "/run/meshboot/artefacts"];
+/// Where a node's initrd left the artefacts that it booted from.
+pub const ARTEFACT_FOLDER: &str = "/run/meshboot/artefacts";
 /// How many neighbours a node is told to ask for artefacts and images: its own, that one's, and so on towards the seed,
 /// which is the last one however far away it is.
 const MAX_SOURCES: usize = 5;
@@ -44,7 +44,7 @@ pub fn node_config(
     }
     let theirs = GatewaySettings {
         machine: machine.clone(),
-        artefact_folders: ARTEFACT_FOLDERS.map(PathBuf::from).to_vec(),
+        artefact_folders: vec![PathBuf::from(ARTEFACT_FOLDER)],
         sources,
         ledger: PathBuf::from(LEDGER),
         seed: None,

@@ -160,6 +160,9 @@ pub struct DeployUsb {
     /// Size of the image, where it is written to a file; by default as much as it needs.
     #[arg(long, value_name = "SIZE")]
     pub size: Option<String>,
+    /// Refuse to write a seed that would need something from outside; it asks nobody for anything.
+    #[arg(long)]
+    pub offline: bool,
     /// How images are made.
     #[command(flatten)]
     pub images: ImageOptions,
@@ -206,6 +209,14 @@ pub enum Image {
         #[arg(value_name = "FILE|-", required = true)]
         files: Vec<PathBuf>,
     },
+    /// Fetch container images from their registries, as `load` would store them; [mirrors] in the settings says how.
+    Pull {
+        /// Their names.
+        #[arg(value_name = "IMAGE", required = true)]
+        images: Vec<Reference>,
+    },
+    /// Show what a mesh would have to get from outside: what is not stored of all that it is made of.
+    Missing,
     /// Remove container images that were loaded.
     Rm {
         /// Their names.

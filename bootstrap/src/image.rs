@@ -25,9 +25,11 @@ use crate::settings::Settings;
 use crate::verbs::Context;
 
 mod containers;
+mod outside;
 
 pub use containers::{list, load, remove, save, verify};
 use containers::{loaded, preload};
+pub use outside::{missing, need_nothing, pull};
 
 /// Where a seed's disk is written to.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +77,7 @@ pub fn missing_tools(settings: &Settings) -> Vec<deps::Missing> {
     deps::missing_for_images(from_source)
 }
 
-/// Makes the images of this site, or finds those that are up to date.
+/// Makes the images of this site, or finds those that are up to date, and loads the archives that lie beside it.
 ///
 /// # Errors
 ///
@@ -101,6 +103,7 @@ pub async fn obtain(context: &Context, reporter: &Reporter) -> Result<Catalog, F
             catalog.kubernetes
         ));
     }
+    preload(context, reporter)?;
     Ok(catalog)
 }
 
@@ -116,7 +119,6 @@ pub async fn write_disk(
     target: &Target<'_>,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
-    preload(context, reporter)?;
     let loaded = loaded(&context.cache)?;
     let further: Vec<Reference> =
         loaded.iter().filter(|name| !catalog.images.contains(name)).cloned().collect();

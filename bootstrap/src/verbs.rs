@@ -106,6 +106,10 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         }
         Verb::Image(Image::List) => image::list(&cache(&cli)?, &reporter),
         Verb::Image(Image::Load { files }) => image::load(&cache(&cli)?, files, &reporter),
+        Verb::Image(Image::Pull { images }) => {
+            image::pull(&context(&cli, given(&cli)?)?, images, &reporter).await
+        }
+        Verb::Image(Image::Missing) => image::missing(&context(&cli, given(&cli)?)?, &reporter),
         Verb::Image(Image::Rm { images }) => image::remove(&cache(&cli)?, images, &reporter),
         Verb::Image(Image::Save { images, to }) => {
             image::save(&cache(&cli)?, images, to.as_deref(), &reporter)
@@ -199,6 +203,7 @@ fn usb_flags(raw: Raw, options: &DeployUsb) -> Raw {
     image_flags(raw, &options.images)
         .with_flag("usb.uplink", "--uplink", options.uplink.as_deref())
         .with_flag("usb.size", "--size", options.size.as_deref())
+        .with_flag("mirrors.ask", "--offline", options.offline.then_some("nobody"))
 }
 
 /// Settings of a site with addresses of its own: a random 40-bit global id `[RFC 4193 § 3.2.2]`. Its first /64 is

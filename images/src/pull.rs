@@ -25,10 +25,10 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod upstreams;
+mod whole;
 
 pub use error::PullError;
 pub use flight::Flight;
-pub use manifest::Held;
 pub use given::{Given, GivenError};
 pub use manifest::Held;
 pub use room::Limit;
@@ -36,6 +36,7 @@ use room::Room;
 pub use tally::Count;
 use tally::Tally;
 pub use upstreams::Upstreams;
+pub use whole::WholeError;
 
 /// Where a tag's manifest came from, among its descriptor's annotations.
 const ORIGIN: &str = "io.meshboot.origin";
@@ -102,13 +103,13 @@ impl Puller {
         Ok(Self::with(store, Some(room), upstreams, revalidate))
     }
 
-    /// A store that is all there is.
     /// A store that may grow as far as its disk has room: whoever uses it sees to that.
     #[must_use]
     pub fn unlimited(store: Store, upstreams: Upstreams, revalidate: Revalidate) -> Self {
         Self::with(store, None, upstreams, revalidate)
     }
 
+    /// A store that is all there is.
     #[must_use]
     pub fn offline(store: Store) -> Self {
         Self::with(store, None, Upstreams::none(), Revalidate::Never)

@@ -33,6 +33,9 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
     deploy::check::no_deployment(directory, &hardware::Libvirt::default()).await?;
     deps::provide(&image::missing_tools(settings), options.images.install_deps, reporter).await?;
     let catalog = image::obtain(context, reporter).await?;
+    if options.offline {
+        image::need_nothing(&context.cache, &catalog)?;
+    }
 
     reporter.stage("keys and settings");
     directory.create().or_fail(Code::CannotCreate)?;

@@ -24,7 +24,7 @@ const PRELOAD: &str = ".images";
 /// The names of images that the operator loaded; they go onto each seed's disk.
 const LOADED: &str = "loaded.json";
 /// The store, in the cache.
-const STORE: &str = "store";
+pub(super) const STORE: &str = "store";
 /// Standard input in place of a file.
 const STDIN: &str = "-";
 
@@ -151,7 +151,6 @@ pub fn verify(cache: &Path, reporter: &Reporter) -> Result<(), Failure> {
 
 fn load_all(cache: &Path, files: &[PathBuf]) -> Result<Vec<Reference>, Failure> {
     let store = Store::open(cache.join(STORE)).or_fail(Code::CannotCreate)?;
-    let mut known = loaded(cache)?;
     let mut news = Vec::new();
     for file in files {
         let images = if file.as_os_str() == STDIN {
@@ -162,9 +161,15 @@ fn load_all(cache: &Path, files: &[PathBuf]) -> Result<Vec<Reference>, Failure> 
         };
         news.extend(images.into_iter().map(|image| image.reference));
     }
-    known.extend(news.iter().cloned());
-    remember(cache, &known)?;
+    also_loaded(cache, &news)?;
     Ok(news)
+}
+
+/// Remembers that these too go onto each seed's disk.
+pub(super) fn also_loaded(cache: &Path, names: &[Reference]) -> Result<(), Failure> {
+    let mut known = loaded(cache)?;
+    known.extend(names.iter().cloned());
+    remember(cache, &known)
 }
 
 /// What comes by standard input, as a file: an archive is read from its beginning more than once.

@@ -145,6 +145,31 @@ impl Flight {
         }
     }
 
+    /// Waits until all of it came and, if the disk takes it, is stored, and tells how much of it is there.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not come.
+    pub async fn whole(&self, tell: impl Fn(u64)) -> Result<(), Arc<PullError>> {
+        let mut progress = self.progress.clone();
+        loop {
+            let (written, end) = {
+                let seen = progress.borrow_and_update();
+                (seen.written, seen.end.clone())
+            };
+            tell(written);
+            match end {
+                // It has its end before it has its name; who fetches it goes when both are done.
+                Some(End::Whole) => {
+                    while progress.changed().await.is_ok() {}
+                    return Ok(());
+                }
+                Some(End::Failed(error)) => return Err(error),
+                None => progress.changed().await.map_err(|_| Arc::new(PullError::Ended))?,
+            }
+        }
+    }
+
     /// The blob's bytes from one up to another, or up to its end, as they come: by way of the store, or past it if that has
     /// no room.
     pub fn read(&self, from: u64, to: Option<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {

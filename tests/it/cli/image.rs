@@ -3,11 +3,14 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use images::catalog::{Artefact, Catalog};
 use images::oci::{Compression, busybox};
-use images::store::{Reference, Store};
+use images::store::{Digest, Reference, Store};
 use serde_json::Value;
 
 use super::*;
+use crate::registry::Served;
+use crate::registry::pull::{Elsewhere, PASSWORD, USER};
 
 /// Where Debian's `busybox-static` is.
 const BUSYBOX: &str = "/bin/busybox";
@@ -90,5 +93,84 @@ fn what_is_no_image_is_refused_and_nothing_of_it_stays() -> Result<()> {
     ensure!(result(&desk, &["list"])?["images"] == Value::Array(Vec::new()));
     let verified = result(&desk, &["verify"])?;
     ensure!(verified["checked"]["blobs"] == 0, "{verified}");
+    Ok(())
+}
+
+/// As `meshboot image build` leaves it, of files that nobody boots.
+fn catalog(desk: &Desk) -> Result<()> {
+    let folder = desk.directory.path().join(".cache/meshboot/images/one");
+    fs::create_dir_all(&folder)?;
+    let artefact = |name: &str| -> Result<Artefact> {
+        let path = folder.join(name);
+        fs::write(&path, name)?;
+        let (sha256, size) = Digest::of_file(&path)?;
+        Ok(Artefact { sha256, size, path })
+    };
+    let catalog = Catalog {
+        id: "one".to_owned(),
+        root: artefact("root")?,
+        layer: artefact("layer")?,
+        node_uki: artefact("node.efi")?,
+        seed_uki: artefact("seed.efi")?,
+        kubernetes: "v1.20.2".to_owned(),
+        kubernetes_source: "debian".to_owned(),
+        kubectl: folder.join("kubectl"),
+        kubeadm: folder.join("kubeadm"),
+        suite: "trixie".to_owned(),
+        kernel: "6.12.0".to_owned(),
+        store: desk.directory.path().join(".cache/meshboot/store"),
+        images: vec!["registry.k8s.io/pause:3.2".parse()?],
+        missing_images: vec!["registry.k8s.io/coredns:1.7.0".parse()?],
+    };
+    catalog.write(&folder)?;
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_is_pulled_once_and_needs_no_registry_then() -> Result<()> {
+    let desk = Desk::new()?;
+    desk.refuses(&["image", "missing"], 65, &["not made yet", "image build"])?;
+    catalog(&desk)?;
+    Store::open(desk.directory.path().join(".cache/meshboot/store"))?;
+    let served = Served::start();
+    let mut elsewhere = Elsewhere::start();
+    let login = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("{USER}:{PASSWORD}"));
+    fs::write(
+        desk.directory.path().join("login.json"),
+        serde_json::json!({ "auths": { "registry.k8s.io": { "auth": login } } }).to_string(),
+    )?;
+    fs::write(
+        desk.directory.path().join("meshboot.toml"),
+        format!(
+            "[mirrors]\nendpoints = [\"registry.k8s.io=http://{}\"]\ncredentials = \"login.json\"\n",
+            elsewhere.address
+        ),
+    )?;
+    for image in ["pause:3.2", "coredns:1.7.0"] {
+        elsewhere.push(&served, "library/busybox:latest", image);
+    }
+    let missing = |listed: &Value| -> Vec<String> {
+        let all = listed["missing"].as_array().into_iter().flatten();
+        all.filter_map(|one| one["image"].as_str().map(str::to_owned)).collect()
+    };
+    let names = ["registry.k8s.io/pause:3.2", "registry.k8s.io/coredns:1.7.0"];
+    ensure!(missing(&result(&desk, &["missing"])?) == names);
+    let pulled = result(&desk, &["pull", names[0], names[1]])?;
+    ensure!(pulled["pulled"][1]["digest"] == served.images[0].1.digest.to_string(), "{pulled}");
+    ensure!(missing(&result(&desk, &["missing"])?).is_empty());
+    desk.refuses(
+        &["image", "pull", "registry.k8s.io/none:v1"],
+        69,
+        &["cannot pull registry.k8s.io/none:v1"],
+    )?;
+
+    elsewhere.stop();
+    result(&desk, &["save", names[1], "--to", "saved.tar"])?;
+    desk.refuses(&["image", "pull", names[0], "registry.k8s.io/other:v1"], 69, &["cannot pull"])?;
+    // It is one of those that go onto a seed's disk, and no more once it was removed.
+    result(&desk, &["rm", names[0]])?;
+    ensure!(missing(&result(&desk, &["missing"])?) == names[..1]);
+    fs::write(desk.directory.path().join("meshboot.toml"), "[mirrors]\nask = \"nobody\"\n")?;
+    desk.refuses(&["image", "pull", names[0]], 78, &["no registry is asked", "image load"])?;
     Ok(())
 }

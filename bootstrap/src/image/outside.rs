@@ -1,0 +1,127 @@
+//! What comes from outside, and what has to come yet.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use images::catalog::{self, Catalog};
+use images::load::Listed;
+use images::pull::{Puller, Revalidate};
+use images::store::{Platform, Reference, Store};
+use indicatif::HumanBytes;
+use serde::Serialize;
+use serde_json::json;
+
+use super::containers::{STORE, also_loaded, loaded};
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::gateway::mirrors;
+use crate::progress::Reporter;
+use crate::verbs::Context;
+
+/// An image that a deployment would have to get from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Missing {
+    /// Which.
+    image: Reference,
+    /// Why it is wanted.
+    wanted: &'static str,
+}
+
+/// What a mesh's machines are.
+fn platform() -> Platform {
+    Platform { architecture: "amd64".to_owned(), os: "linux".to_owned(), variant: None }
+}
+
+/// `meshboot image pull`.
+///
+/// # Errors
+///
+/// An image does not come, or the store cannot be written.
+pub async fn pull(context: &Context, names: &[Reference], reporter: &Reporter) -> Result<(), Failure> {
+    let settings = &context.settings;
+    let upstreams = mirrors::upstreams(&settings.mirrors, &settings.addresses).or_fail(Code::Config)?;
+    let Some(upstreams) = upstreams else {
+        let failure = Failure::new(Code::Config, "the settings say that no registry is asked");
+        return Err(
+            failure.next("mirrors.ask = \"mirrored\", or load an archive (`meshboot image load FILE`)")
+        );
+    };
+    let store = Store::open(context.cache.join(STORE)).or_fail(Code::CannotCreate)?;
+    // Whoever asks for an image wants what its name is now.
+    let puller = Puller::unlimited(store.clone(), upstreams, Revalidate::Always);
+    let mut sizes = Vec::new();
+    for name in names {
+        reporter.stage(&format!("pulling {name}"));
+        let pulled = puller.whole(name, &platform(), reporter).await;
+        let target = pulled.with_context(|| format!("cannot pull {name}")).or_fail(Code::Unavailable)?;
+        let size = store.closure(&target.digest).or_fail(Code::Io)?.present.values().sum::<u64>();
+        also_loaded(&context.cache, std::slice::from_ref(name))?;
+        sizes.push((name.to_string(), target.digest, size));
+    }
+    reporter.finish();
+    let text = sizes.iter().map(|(name, digest, size)| format!("{name}  {digest}  {}\n", HumanBytes(*size)));
+    let pulled =
+        sizes.iter().map(|(name, digest, size)| json!({ "reference": name, "digest": digest, "size": size }));
+    let pulled: Vec<_> = pulled.collect();
+    reporter.result(&json!({ "event": "result", "pulled": pulled }), &text.collect::<String>());
+    Ok(())
+}
+
+/// `meshboot image missing`.
+///
+/// # Errors
+///
+/// The cache cannot be read, or nothing was made yet.
+pub fn missing(context: &Context, reporter: &Reporter) -> Result<(), Failure> {
+    let catalogs = catalog::list(&context.cache).or_fail(Code::Io)?;
+    let Some((_, catalog)) = catalogs.into_iter().find(|(_, catalog)| catalog.is_complete()) else {
+        let message =
+            "the nodes' images were not made yet: Debian's packages, Kubernetes and its images are missing";
+        return Err(
+            Failure::new(Code::Data, message).next("`meshboot image build`, where there is a way out")
+        );
+    };
+    let missing = missing_of(&context.cache, &catalog)?;
+    let mut text = String::new();
+    for Missing { image, wanted } in &missing {
+        text.push_str(&format!("{image}  {wanted}\n"));
+    }
+    if missing.is_empty() {
+        text.push_str(&format!("nothing: all that {} names is here\n", catalog.id));
+    }
+    reporter.result(&json!({ "event": "result", "catalog": catalog.id, "missing": missing }), &text);
+    Ok(())
+}
+
+/// Refuses to make a seed that would need something from outside.
+///
+/// # Errors
+///
+/// What is missing, and how to get it.
+pub fn need_nothing(cache: &Path, catalog: &Catalog) -> Result<(), Failure> {
+    let missing = missing_of(cache, catalog)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = missing.iter().map(|missing| missing.image.to_string()).collect();
+    let message = format!("a seed without a way out needs what is not here: {}", names.join(", "));
+    let next = format!(
+        "`meshboot image pull {}`, or `meshboot image load` of an archive that has it",
+        names.join(" ")
+    );
+    Err(Failure::new(Code::Data, message).next(next))
+}
+
+/// The images that a mesh of this catalogue is made of and that are not here, or not whole.
+fn missing_of(cache: &Path, catalog: &Catalog) -> Result<Vec<Missing>, Failure> {
+    let store = Store::open_read_only(cache.join(STORE)).or_fail(Code::Data)?;
+    let there = images::load::list(&store).or_fail(Code::Io)?;
+    let is_whole = |image: &Reference| {
+        there.iter().any(|Listed { reference, size, .. }| reference == image && size.is_some())
+    };
+    let loaded = loaded(cache)?;
+    let cluster = catalog.images.iter().chain(&catalog.missing_images);
+    let cluster = cluster.map(|image| (image, "a part of Kubernetes"));
+    let all = cluster.chain(loaded.iter().map(|image| (image, "it was loaded, and is not whole")));
+    let missing = all.filter(|(image, _)| !is_whole(image));
+    Ok(missing.map(|(image, wanted)| Missing { image: image.clone(), wanted }).collect())
+}

@@ -87,7 +87,8 @@ impl Upstream {
         let url = self.url(endpoint, request)?;
         let mut asked = self.inner.client.request(request.method.clone(), url);
         if request.path.first() != Some(&"blobs") {
-            asked = MANIFESTS.iter().fold(asked, |asked, kind| asked.header(ACCEPT, *kind));
+            // In one line: tinyproxy passes on one line of a name.
+            asked = asked.header(ACCEPT, MANIFESTS.join(", "));
         }
         if request.from > 0 {
             asked = asked.header(RANGE, format!("bytes={}-", request.from));

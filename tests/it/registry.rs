@@ -22,6 +22,7 @@ use images::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+mod crowd;
 mod kill;
 mod line;
 mod outside;
@@ -59,19 +60,19 @@ fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 /// A store with images, and a registry that serves them, on a runtime of its own.
-struct Served {
+pub(crate) struct Served {
     dir: TempDir,
     store: Store,
     docker_io: SocketAddr,
     named: SocketAddr,
     for_skopeo: SocketAddr,
-    images: Vec<(Reference, Descriptor)>,
+    pub(crate) images: Vec<(Reference, Descriptor)>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Served {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
         let mut images = Vec::new();

@@ -209,7 +209,7 @@ pub enum Image {
         #[arg(value_name = "FILE|-", required = true)]
         files: Vec<PathBuf>,
     },
-    /// Fetch container images from their registries, as `load` would store them; [mirrors] in the settings says how.
+    /// Fetch container images from their registries, as `load` would store them; `mirrors` in the settings says how.
     Pull {
         /// Their names.
         #[arg(value_name = "IMAGE", required = true)]

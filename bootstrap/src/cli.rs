@@ -217,6 +217,12 @@ pub enum Image {
     },
     /// Show what a mesh would have to get from outside: what is not stored of all that it is made of.
     Missing,
+    /// Show what the nodes' image is made of: packages, their licences, and where their source is.
+    Sbom {
+        /// As a document of SPDX 2.3.
+        #[arg(long)]
+        spdx: bool,
+    },
     /// Remove container images that were loaded.
     Rm {
         /// Their names.

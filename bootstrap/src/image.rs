@@ -29,7 +29,7 @@ mod outside;
 
 pub use containers::{list, load, remove, save, verify};
 use containers::{loaded, preload};
-pub use outside::{missing, need_nothing, pull};
+pub use outside::{missing, need_nothing, pull, sbom};
 
 /// Where a seed's disk is written to.
 #[derive(Debug, Clone, Copy)]

@@ -110,6 +110,7 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
             image::pull(&context(&cli, given(&cli)?)?, images, &reporter).await
         }
         Verb::Image(Image::Missing) => image::missing(&context(&cli, given(&cli)?)?, &reporter),
+        Verb::Image(Image::Sbom { spdx }) => image::sbom(&cache(&cli)?, *spdx, &reporter),
         Verb::Image(Image::Rm { images }) => image::remove(&cache(&cli)?, images, &reporter),
         Verb::Image(Image::Save { images, to }) => {
             image::save(&cache(&cli)?, images, to.as_deref(), &reporter)

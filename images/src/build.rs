@@ -23,6 +23,7 @@ use crate::{
         self, DEFAULT_SUITE, RootImageError,
         finish::{Programs, RootImage},
     },
+    sbom::{self, Package, SbomError},
     store::{Store, StoreError},
     uki::{self, Parts, UkiError},
 };
@@ -98,6 +99,9 @@ pub enum BuildError {
     /// There are no images of the control plane.
     #[error(transparent)]
     Images(#[from] ImagesError),
+    /// The packages cannot be listed.
+    #[error(transparent)]
+    Sbom(#[from] SbomError),
     /// The catalogue cannot be written.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -166,8 +170,9 @@ pub async fn build(options: &Options, progress: &dyn Progress) -> Result<Catalog
     let store_dir = cache.path("store");
     let store = Store::open(&store_dir)?;
     let images = control_plane::provide(&cache, &kubernetes, &debian, &store, progress).await?;
+    let packages = sbom::of(&cache, &debian)?;
 
-    let parts = Made { root, layer, kubernetes, images, store: store_dir };
+    let parts = Made { root, layer, kubernetes, images, packages, store: store_dir };
     catalogue(&cache, options, parts)
 }
 
@@ -176,6 +181,7 @@ struct Made {
     layer: PathBuf,
     kubernetes: kubernetes::KubernetesBinaries,
     images: control_plane::Provided,
+    packages: Vec<Package>,
     store: PathBuf,
 }
 
@@ -217,6 +223,7 @@ fn catalogue(cache: &Cache, options: &Options, made: Made) -> Result<Catalog, Bu
         uki::write(&parts, &dir.path().join(&name))?;
         Ok(cache.path(catalog::KIND).join(&id).join(name))
     };
+    sbom::write(&made.packages, dir.path())?;
     let (node, seed) = (uki(Role::Node)?, uki(Role::Seed)?);
     let dir = cache.finish(dir, catalog::KIND, &id)?;
     let catalog = Catalog {

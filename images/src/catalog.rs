@@ -130,6 +130,12 @@ impl Catalog {
             .all(|(_, artefact)| fs::metadata(&artefact.path).is_ok_and(|file| file.len() == artefact.size))
     }
 
+    /// The folder that it is in, with what is told of it.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        self.node_uki.path.parent()
+    }
+
     /// Its artefacts, by the names that people give them.
     #[must_use]
     pub fn artefacts(&self) -> [(&'static str, &Artefact); 4] {

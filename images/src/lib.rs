@@ -30,6 +30,7 @@ pub mod mirror;
 pub mod progress;
 pub mod root;
 pub mod save;
+pub mod sbom;
 pub mod seed_store;
 mod squashfs;
 pub mod tidy;

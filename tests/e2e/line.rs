@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 use mesh::Block;
 
-use crate::mesh::{Mesh, libvirt_objects, root};
+use crate::mesh::{Mesh, libvirt_objects, meshboot, root};
 use crate::pods;
 
 /// A relay asks for its certificate as soon as it is a member; an emulated one makes its key in seconds.
@@ -29,6 +29,7 @@ fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     images_come_from_the_next_node(&mesh);
     mesh.api_server_answers_from_everywhere();
     a_relay_shows_firmware_its_certificate(&mesh);
+    the_image_tells_what_it_is_made_of();
 
     mesh.teardown(&before);
 }
@@ -40,6 +41,23 @@ fn images_come_from_the_next_node(mesh: &Mesh) {
         let told = String::from_utf8_lossy(&mesh.ssh(node, &ask).stdout).into_owned();
         let source = format!("meshboot_mirror_blobs_total{{source=\"[{}]:5000\"}}", mesh.address(neighbour));
         assert!(told.contains(&source), "{node} has nothing of {neighbour}:\n{told}");
+    }
+}
+
+/// Of the real image: nothing of it is without a source, and what is GPL says so.
+fn the_image_tells_what_it_is_made_of() {
+    let told = meshboot(&["image", "sbom", "-o", "json"]);
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let packages = told["packages"].as_array().unwrap();
+    assert!(packages.len() > 150, "{} packages", packages.len());
+    assert!(packages.iter().all(|package| package["source"] != "" && package["source_version"] != ""));
+    let licences = |name: &str| {
+        let package = packages.iter().find(|package| package["name"] == name);
+        package.unwrap_or_else(|| panic!("no {name}"))["licences"].to_string()
+    };
+    for name in ["bash", "iproute2", "frr"] {
+        assert!(licences(name).contains("GPL"), "{name}: {}", licences(name));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What comes from outside, and what has to come yet.
+//! What comes from outside, what has to come yet, and where what came has its source.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use images::catalog::{self, Catalog};
 use images::load::Listed;
 use images::pull::{Puller, Revalidate};
+use images::sbom::{self, Package};
 use images::store::{Platform, Reference, Store};
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use serde_json::json;
 use super::containers::{STORE, also_loaded, loaded};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::mirrors;
-use crate::progress::Reporter;
+use crate::progress::{self, Reporter};
 use crate::verbs::Context;
 
 /// An image that a deployment would have to get from outside.
@@ -72,14 +73,7 @@ pub async fn pull(context: &Context, names: &[Reference], reporter: &Reporter) -
 ///
 /// The cache cannot be read, or nothing was made yet.
 pub fn missing(context: &Context, reporter: &Reporter) -> Result<(), Failure> {
-    let catalogs = catalog::list(&context.cache).or_fail(Code::Io)?;
-    let Some((_, catalog)) = catalogs.into_iter().find(|(_, catalog)| catalog.is_complete()) else {
-        let message =
-            "the nodes' images were not made yet: Debian's packages, Kubernetes and its images are missing";
-        return Err(
-            Failure::new(Code::Data, message).next("`meshboot image build`, where there is a way out")
-        );
-    };
+    let catalog = newest(&context.cache)?;
     let missing = missing_of(&context.cache, &catalog)?;
     let mut text = String::new();
     for Missing { image, wanted } in &missing {
@@ -89,6 +83,44 @@ pub fn missing(context: &Context, reporter: &Reporter) -> Result<(), Failure> {
         text.push_str(&format!("nothing: all that {} names is here\n", catalog.id));
     }
     reporter.result(&json!({ "event": "result", "catalog": catalog.id, "missing": missing }), &text);
+    Ok(())
+}
+
+/// The set of images that was made or used last.
+fn newest(cache: &Path) -> Result<Catalog, Failure> {
+    let catalogs = catalog::list(cache).or_fail(Code::Io)?;
+    let newest = catalogs.into_iter().map(|(_, catalog)| catalog).find(Catalog::is_complete);
+    newest.ok_or_else(|| {
+        let message =
+            "the nodes' images were not made yet: Debian's packages, Kubernetes and its images are missing";
+        Failure::new(Code::Data, message).next("`meshboot image build`, where there is a way out")
+    })
+}
+
+/// `meshboot image sbom`.
+///
+/// # Errors
+///
+/// Nothing was made yet, or by a version that did not write it down.
+pub fn sbom(cache: &Path, spdx: bool, reporter: &Reporter) -> Result<(), Failure> {
+    let catalog = newest(cache)?;
+    let packages =
+        catalog.dir().context("the catalogue is in no folder").and_then(|dir| Ok(sbom::read(dir)?));
+    let packages = packages.or_fail(Code::Data).map_err(|failure| failure.next("`meshboot image build`"))?;
+    if spdx {
+        let text = serde_json::to_string_pretty(&sbom::spdx(&catalog, &packages));
+        progress::out(&text.context("cannot write it as JSON").or_fail(Code::Io)?);
+        return Ok(());
+    }
+    let mut text = String::new();
+    for package in &packages {
+        let licences: Vec<&str> = package.licences.iter().map(String::as_str).collect();
+        let licences =
+            if licences.is_empty() { "see its file copyright".to_owned() } else { licences.join(", ") };
+        let Package { name, version, .. } = package;
+        text.push_str(&format!("{name} {version}  {}  {licences}\n", package.source_url()));
+    }
+    reporter.result(&json!({ "event": "result", "catalog": catalog.id, "packages": packages }), &text);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use images::catalog::{Artefact, Catalog};
 use images::oci::{Compression, busybox};
+use images::sbom::Package;
 use images::store::{Digest, Reference, Store};
 use serde_json::Value;
 
@@ -172,5 +173,32 @@ fn what_is_missing_is_pulled_once_and_needs_no_registry_then() -> Result<()> {
     ensure!(missing(&result(&desk, &["missing"])?) == names[..1]);
     fs::write(desk.directory.path().join("meshboot.toml"), "[mirrors]\nask = \"nobody\"\n")?;
     desk.refuses(&["image", "pull", names[0]], 78, &["no registry is asked", "image load"])?;
+    Ok(())
+}
+
+#[test]
+fn what_an_image_is_made_of_is_told_with_licences_and_sources() -> Result<()> {
+    let desk = Desk::new()?;
+    catalog(&desk)?;
+    desk.refuses(&["image", "sbom"], 65, &["packages.json", "image build"])?;
+    let package = Package {
+        name: "bash".to_owned(),
+        version: "5.2.37-2+b5".to_owned(),
+        architecture: "amd64".to_owned(),
+        source: "bash".to_owned(),
+        source_version: "5.2.37-2".to_owned(),
+        licences: ["GPL-3+".to_owned()].into(),
+    };
+    let path = desk.directory.path().join(".cache/meshboot/images/one/packages.json");
+    fs::write(path, serde_json::to_vec(&[package])?)?;
+    let said = String::from_utf8(desk.run(&["image", "sbom"])?.stdout)?;
+    let line = "bash 5.2.37-2+b5  https://snapshot.debian.org/package/bash/5.2.37-2/  GPL-3+";
+    ensure!(said.trim() == line, "{said}");
+    let document: Value = serde_json::from_slice(&desk.run(&["image", "sbom", "--spdx"])?.stdout)?;
+    let names = document["packages"].as_array().into_iter().flatten().map(|package| &package["name"]);
+    ensure!(
+        document["spdxVersion"] == "SPDX-2.3" && names.eq(["meshboot", "kubernetes", "bash"]),
+        "{document}"
+    );
     Ok(())
 }

@@ -9,19 +9,13 @@
 //! password.
 
 use std::{
-    error::Error,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
-    service::TowerToHyperService,
-};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -37,6 +31,7 @@ use crate::pull::Puller;
 use crate::store::RegistryName;
 
 mod answer;
+mod connection;
 mod error;
 mod guard;
 mod pieces;
@@ -50,6 +45,7 @@ mod tests;
 mod uploads;
 
 use answer::Shelf;
+use connection::Failure;
 use pieces::Pieces;
 use uploads::Uploads;
 
@@ -57,8 +53,10 @@ pub use answer::router;
 pub use guard::{Guard, Identity, USER};
 pub use probe::{ProbeError, probe};
 
-/// Connections of all listeners together; a node pulling an image opens a handful. Others wait for their turn.
+/// Connections of all mirrors together; a node pulling an image opens a handful. Others wait for their turn.
 const MAX_CONNECTIONS: usize = 256;
+/// Connections of a listener with a guard.
+const MAX_GUARDED: usize = 64;
 /// What waits for a client besides the chunk in hand: else slow clients would have half a megabyte each.
 const MAX_BUFFERED: usize = 64 * 1024;
 /// How long a client may take to send a request's head.
@@ -168,8 +166,13 @@ impl Bound {
             if let Some(guard) = &guard {
                 router = router.layer(axum::middleware::from_fn_with_state(guard.clone(), guard::admit));
             }
-            let door = Door { router, guard, permits: Arc::clone(&permits) };
-            loops.spawn(accept(socket, door, stop.clone()));
+            // Strangers who only knock at the one door keep nobody out of the others.
+            let permits = match &guard {
+                Some(_) => Arc::new(Semaphore::new(MAX_GUARDED)),
+                None => Arc::clone(&permits),
+            };
+            let door = Door { router, guard, permits, stop: stop.clone() };
+            loops.spawn(accept(socket, door));
         }
         shutdown.await;
         stop.cancel();
@@ -183,15 +186,16 @@ struct Door {
     router: axum::Router,
     guard: Option<Guard>,
     permits: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
-async fn accept(socket: TcpListener, door: Door, stop: CancellationToken) {
+async fn accept(socket: TcpListener, door: Door) {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
         let next = async { (Arc::clone(&door.permits).acquire_owned().await, socket.accept().await) };
         let (permit, accepted) = tokio::select! {
-            () = stop.cancelled() => break,
+            () = door.stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
             next = next => next,
         };
@@ -225,16 +229,13 @@ async fn accept(socket: TcpListener, door: Door, stop: CancellationToken) {
 
 impl Door {
     /// Answers the requests of one connection until it ends.
-    async fn converse(self, stream: TcpStream, watcher: Watcher) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFERED);
-        let service = TowerToHyperService::new(self.router);
+    async fn converse(self, stream: TcpStream, watcher: Watcher) -> Result<(), Failure> {
         let Some(guard) = self.guard else {
-            return Ok(watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await?);
+            return connection::converse(stream, self.router, watcher, self.stop).await;
         };
         let config = guard.identity.at(stream.local_addr()?.ip().to_canonical())?;
         let accepted = timeout(HEADER_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await??;
-        Ok(watcher.watch(http.serve_connection(TokioIo::new(accepted), service)).await?)
+        connection::converse_by_library(accepted, self.router, watcher).await
     }
 }
 

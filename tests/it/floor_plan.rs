@@ -6,12 +6,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Who may import whom. What is not here is a bug.
-const PLAN: [(&str, &[&str]); 11] = [
+const PLAN: [(&str, &[&str]); 12] = [
     ("mesh", &[]),
+    ("plain-http", &[]),
     ("netboot-proto", &["mesh"]),
     ("ignition", &["mesh"]),
-    ("netboot-server", &["mesh", "netboot-proto"]),
-    ("images", &[]),
+    ("netboot-server", &["mesh", "netboot-proto", "plain-http"]),
+    ("images", &["plain-http"]),
     ("hardware", &["mesh"]),
     ("bootstrap", &["hardware", "ignition", "images", "mesh", "netboot-proto", "netboot-server"]),
     ("tests", &["bootstrap", "hardware", "ignition", "images", "mesh", "netboot-proto", "netboot-server"]),

@@ -53,8 +53,13 @@ struct Reading {
 
 impl Pieces {
     /// The bytes of a file from one up to another.
-    pub(super) fn of(&self, file: File, at: u64, end: u64) -> impl Stream<Item = io::Result<Bytes>> + use<> {
-        let reading = Reading { file: Arc::new(file), at, end, pieces: self.clone() };
+    pub(super) fn of(
+        &self,
+        file: Arc<File>,
+        at: u64,
+        end: u64,
+    ) -> impl Stream<Item = io::Result<Bytes>> + use<> {
+        let reading = Reading { file, at, end, pieces: self.clone() };
         stream::try_unfold(reading, async |mut reading| {
             let piece = reading.next().await?;
             Ok(piece.map(|piece| (Bytes::from_owner(piece), reading)))
@@ -146,10 +151,10 @@ mod tests {
 
     use super::*;
 
-    fn file(bytes: &[u8]) -> File {
+    fn file(bytes: &[u8]) -> Arc<File> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        file
+        Arc::new(file)
     }
 
     #[tokio::test]

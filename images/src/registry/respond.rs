@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::pull::{Flight, Held};
 use crate::store::{Blob, Digest, OCI_MANIFEST};
 
-use super::{pieces::Pieces, range::Wanted};
+use super::{connection::FilePart, pieces::Pieces, range::Wanted};
 
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(super) const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
@@ -71,8 +71,11 @@ fn blob_response(blob: Blob, digest: &Digest, wanted: &Wanted, head: bool, piece
     let Blob { file, size, .. } = blob;
     let part = part(wanted, head);
     let (from, to) = part.as_ref().map_or((0, size), |part| (*part.start(), part.end() + 1));
-    let body = if head { Body::empty() } else { Body::from_stream(pieces.of(file, from, to)) };
-    partial(body, part, Some(size), digest)
+    let file = Arc::new(file);
+    let body = if head { Body::empty() } else { Body::from_stream(pieces.of(Arc::clone(&file), from, to)) };
+    let mut response = partial(body, part, Some(size), digest);
+    response.extensions_mut().insert(FilePart { file, from, to });
+    response
 }
 
 /// A blob that is on its way.

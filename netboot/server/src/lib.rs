@@ -15,7 +15,6 @@
 
 mod board;
 mod content;
-mod file;
 mod gate;
 mod gateway;
 mod http;

@@ -146,7 +146,7 @@ fn run<C: Content>(
                     socket.send_row(peer, &row, burst.segment())?;
                     let acknowledged = transfer.acknowledged();
                     // The board tells its watchers, so it hears of pieces and not of packets.
-                    if acknowledged - counted >= crate::file::CHUNK as u64 || counted == 0 {
+                    if acknowledged - counted >= plain_http::file::CHUNK as u64 || counted == 0 {
                         context.board.count(context.link, acknowledged - counted);
                         counted = acknowledged;
                     }

@@ -8,6 +8,7 @@ mod cable;
 mod carrier;
 mod content;
 mod dhcp;
+mod drain;
 mod durable;
 mod http;
 mod least;

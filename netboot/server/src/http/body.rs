@@ -8,11 +8,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use plain_http::file::{CHUNK, read_at};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connections::Busy;
 use super::tally::Tally;
-use crate::file::{CHUNK, read_at};
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 

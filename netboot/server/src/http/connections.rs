@@ -20,11 +20,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh::Stage;
+use plain_http::{Copied, Kernel, MAX_HEAD, MAX_HEADERS, Next, Sender, next};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, join};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use super::direct::{self, Copied, Kernel, Next, Sender};
+use super::direct;
 use super::offer::Client;
 use super::respond;
 use super::tally::Tally;
@@ -36,9 +37,6 @@ use crate::tls::{PortAcceptor, TlsError};
 const MAX_CONNECTIONS: usize = 256;
 /// So long at least a connection has its seat: its request may be on its way, or the end of its answer.
 const GRACE: Duration = Duration::from_secs(2);
-/// The most that a request's head may have.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
-pub(super) const MAX_HEADERS: usize = 64;
 /// How long a request's head may take, and a connection may be idle.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The kernel may have no more connections to give for a moment.
@@ -110,7 +108,7 @@ pub(super) async fn converse<C: Content, S, K>(
     let mut buffer = BytesMut::with_capacity(MAX_HEAD);
     let mut clock = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     let goes_on = loop {
-        match direct::next(&mut stream, &mut buffer, clock.as_mut()).await {
+        match next(&mut stream, &mut buffer, direct::is_file, HEAD_TIMEOUT, clock.as_mut()).await {
             Next::Plain(request, keep) => {
                 let busy = turn.begin();
                 let response = respond(context, &client, &request).await.map(|body| body.during(busy));

@@ -4,11 +4,11 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 
 use mesh::{LinkId, LinkPrefix, Mac};
+use plain_http::Copied;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use super::connections::{Turn, converse};
-use super::direct::Copied;
 use crate::board::StatusBoard;
 use crate::content::Content;
 use crate::gate::Gate;
@@ -59,7 +59,7 @@ impl<C: Content> DetachedHttp<C> {
     }
 
     /// Answers the requests of one connection until it ends; one at a time.
-    pub async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddrV6) {
+    pub async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: SocketAddrV6) {
         converse::<_, _, Copied>(&self.context, stream, peer, &self.turn).await;
     }
 

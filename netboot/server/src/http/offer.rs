@@ -12,8 +12,8 @@ use tokio::sync::OnceCell;
 
 use super::tally::Tally;
 use crate::content::{Content, ContentFile};
-use crate::file;
 use crate::transfer::boot_file;
+use plain_http::file;
 
 const EFI: HeaderValue = HeaderValue::from_static("application/efi");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");

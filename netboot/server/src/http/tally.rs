@@ -4,9 +4,9 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mesh::{LinkId, Stage};
+use plain_http::file::CHUNK;
 
 use crate::board::StatusBoard;
-use crate::file::CHUNK;
 
 /// The octets of one connection. The board tells its watchers and remembers, so it hears of pieces and of the ends of
 /// files, and not of each of a hundred thousand small answers.

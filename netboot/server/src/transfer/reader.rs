@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::file;
+use plain_http::file;
 
 /// How much is read at once; there may be hundreds of readers.
 const AHEAD: usize = 32 * 1024;

@@ -61,7 +61,7 @@ impl Push<'_> {
         if let Some(digest) = self.params.mount.as_deref().and_then(|text| text.parse::<Digest>().ok()) {
             let store = self.shelf.puller.store().clone();
             if blocking(move || store.contains(&digest)).await {
-                return Ok(created(&format!("/v2/{repository}/blobs/{digest}"), &digest));
+                return self.has(repository, &digest).await;
             }
         }
         let id = self.uploads.begin(repository).await?;
@@ -77,7 +77,15 @@ impl Push<'_> {
         let digest = digest.ok_or_else(|| Refusal::DigestInvalid("which digest has it?".to_owned()))?;
         let digest = digest.parse().map_err(|error| Refusal::DigestInvalid(format!("{error}")))?;
         self.uploads.finish(repository, id, digest).await?;
-        Ok(created(&format!("/v2/{repository}/blobs/{digest}"), &digest))
+        self.has(repository, &digest).await
+    }
+
+    /// A repository has a blob from now on: docker asks for it before it sends the manifest.
+    async fn has(&self, repository: &Repository, digest: &Digest) -> Result<Response, Refusal> {
+        let store = self.shelf.puller.store().clone();
+        let (registry, begun) = (self.registry.clone(), repository.clone());
+        blocking(move || store.begin_repository(&registry, &begun)).await?;
+        Ok(created(&format!("/v2/{repository}/blobs/{digest}"), digest))
     }
 
     async fn manifest(

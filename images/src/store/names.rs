@@ -67,6 +67,21 @@ impl Store {
         self.write_name(&refs::manifest_path(upper, registry, repository, &target.digest), target)
     }
 
+    /// Makes a repository known that has no manifest yet: what it will be made of comes first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::ReadOnly`] or [`StoreError::Io`].
+    pub fn begin_repository(
+        &self,
+        registry: &RegistryName,
+        repository: &Repository,
+    ) -> Result<(), StoreError> {
+        let upper = self.upper().ok_or(StoreError::ReadOnly)?;
+        let path = refs::manifests_dir(upper, registry, repository);
+        durable::create_dirs(&path).map_err(|error| StoreError::io("making", &path, error))
+    }
+
     /// A manifest of a repository that came from elsewhere.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Images of one's own: pushed to the seed by skopeo and podman, by TLS and with a password, and pulled on every node.
+//! Images of one's own: pushed to the seed by skopeo, podman and docker, by TLS and with a password, and pulled on every node.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::SystemTime;
@@ -7,6 +7,7 @@ use bootstrap::pki::Pki;
 use images::registry::USER;
 use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
 use serde_json::json;
+use tests::debian::unpacked;
 use tests::netns::Namespace;
 
 use super::line::{self, MACHINES, Machine, Seed, name};
@@ -168,4 +169,79 @@ fn podman_pushes_what_it_has() {
     // It packs layers anew, so the digest is another one.
     let digest = mesh.machines[1].pull("podman", &format!("{MESH_REGISTRY}/team/podman:v1"));
     assert!(digest.starts_with("sha256:"), "{digest}");
+}
+
+/// docker's daemon, which has its own folder of `/etc`, and ends with its test.
+struct Docker {
+    daemon: Child,
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+impl Docker {
+    /// One that trusts who has the certificate in a folder, at that address.
+    fn start(mesh: &Mesh, folder: &Path, registry: &str) -> Self {
+        let package = unpacked("bookworm", "docker.io").unwrap();
+        let certificates = folder.join("etc/docker/certs.d").join(registry);
+        fs::create_dir_all(&certificates).unwrap();
+        fs::create_dir(folder.join("work")).unwrap();
+        fs::copy(Path::new(&mesh.trust).join("ca.crt"), certificates.join("ca.crt")).unwrap();
+        let script = "mount -t overlay overlay -o lowerdir=/etc,upperdir=$1/etc,workdir=$1/work /etc && \
+                      exec $2 --data-root $1/data --exec-root $1/exec --pidfile $1/pid -H unix://$1/sock \
+                      --bridge=none --iptables=false --ip6tables=false --storage-driver=vfs";
+        let log = fs::File::create(folder.join("log")).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(folder).arg(package.join("usr/sbin/dockerd"));
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let daemon = mesh.seed().network().unwrap().enter(move || command.spawn()).unwrap().unwrap();
+        let docker = Self { daemon, program: package.join("usr/bin/docker"), folder: folder.to_owned() };
+        wait_for("dockerd", || docker.command(&["version"]).output().unwrap().status.success());
+        docker
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("-H").arg(format!("unix://{}/sock", self.folder.display())).args(arguments);
+        command.env("DOCKER_CONFIG", self.folder.join("config"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        good(&output);
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        // It ends the containerd that it started.
+        let pid = nix::unistd::Pid::from_raw(self.daemon.id().cast_signed());
+        let _told = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _gone = self.daemon.wait();
+    }
+}
+
+#[test]
+fn docker_pushes_what_it_has() {
+    // It trusts whoever is at 127.0.0.1.
+    const ADDRESS: &str = "192.0.2.1";
+    let served = Served::start();
+    let mesh = mesh(&served);
+    mesh.seed().run("ip", &["addr", "add", ADDRESS, "dev", "lo"]).unwrap();
+    let registry = format!("{ADDRESS}:{REGISTRY_PORT}");
+    let archive = served.path("docker.tar");
+    let from = format!("docker://{}/library/busybox:plain", served.for_skopeo);
+    let to = format!("docker-archive:{}:team/app:v1", archive.display());
+    run("skopeo", &["--insecure-policy", "copy", "--src-tls-verify=false", &from, &to]);
+    let docker = Docker::start(&mesh, &served.path("docker"), &registry);
+    docker.run(&["load", "-i", &archive.display().to_string()]);
+    let name = format!("{registry}/team/docker:v1");
+    docker.run(&["tag", "team/app:v1", &name]);
+    let refused = docker.command(&["push", &name]).stdin(Stdio::null()).output().unwrap();
+    assert!(!refused.status.success() && said(&refused).contains("no basic auth"), "{}", said(&refused));
+    docker.run(&["login", "-u", USER, "-p", PASSWORD, &registry]);
+    let pushed = docker.run(&["push", &name]);
+    let digest = mesh.machines[2].pull("docker", &format!("{MESH_REGISTRY}/team/docker:v1"));
+    assert!(pushed.contains(&digest), "{digest} of {pushed}");
 }

@@ -100,6 +100,8 @@ async fn a_blob_comes_piece_by_piece_and_counts_when_it_is_whole() {
     assert_eq!(ended.status(), StatusCode::CREATED);
     assert_eq!(header(&ended, "docker-content-digest"), digest.to_string());
     assert_eq!(registry.store.read(&digest, 100).unwrap().unwrap(), LAYER);
+    // docker looks whether it is there, though nothing in the repository has a name yet.
+    assert_eq!(registry.get(&format!("/v2/a/b/blobs/{digest}")).await, StatusCode::OK);
     assert_eq!(code(registry.send(Method::PUT, &last, None, "").await).await.1, "BLOB_UPLOAD_UNKNOWN");
     // Another repository has it for the asking.
     let mount = format!("/v2/c/blobs/uploads/?mount={digest}&from=a/b");

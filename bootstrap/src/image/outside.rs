@@ -47,7 +47,6 @@ pub async fn pull(context: &Context, names: &[Reference], reporter: &Reporter) -
         );
     };
     let store = Store::open(context.cache.join(STORE)).or_fail(Code::CannotCreate)?;
-    // Whoever asks for an image wants what its name is now.
     let puller = Puller::unlimited(store.clone(), upstreams, Revalidate::Always);
     let mut sizes = Vec::new();
     for name in names {

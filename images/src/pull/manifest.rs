@@ -137,7 +137,7 @@ impl Puller {
     }
 
     /// Stores a manifest and remembers whose it is.
-    async fn keep(
+    pub(super) async fn keep(
         &self,
         registry: &RegistryName,
         repository: &Repository,

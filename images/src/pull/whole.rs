@@ -49,7 +49,7 @@ impl Puller {
         platform: &Platform,
         progress: &dyn Progress,
     ) -> Result<Descriptor, WholeError> {
-        let top = self.tagged(reference).await?;
+        let top = self.newest(reference).await?;
         let target = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
         let mut blobs = BTreeMap::new();
         let mut open = VecDeque::from([top]);
@@ -76,6 +76,14 @@ impl Puller {
         })
         .await?;
         Ok(target)
+    }
+
+    /// What a name is now where it comes from, whatever has that name here.
+    async fn newest(&self, reference: &Reference) -> Result<Held, PullError> {
+        let Reference { registry, repository, tag } = reference;
+        let upstream = self.whom_to_ask(registry, || reference.to_string())?;
+        let manifest = upstream.manifest(repository, tag.as_str()).await?;
+        self.keep(registry, repository, manifest).await
     }
 
     async fn fetch_all(

@@ -159,6 +159,10 @@ fn what_is_missing_is_pulled_once_and_needs_no_registry_then() -> Result<()> {
     let pulled = result(&desk, &["pull", names[0], names[1]])?;
     ensure!(pulled["pulled"][1]["digest"] == served.images[0].1.digest.to_string(), "{pulled}");
     ensure!(missing(&result(&desk, &["missing"])?).is_empty());
+    // Again: what the name is now.
+    elsewhere.push(&served, "library/busybox:plain", "coredns:1.7.0");
+    let pulled = result(&desk, &["pull", names[1]])?;
+    ensure!(pulled["pulled"][0]["digest"] == served.images[1].1.digest.to_string(), "{pulled}");
     desk.refuses(
         &["image", "pull", "registry.k8s.io/none:v1"],
         69,

@@ -66,7 +66,8 @@ fn came_from_the_mirror(mesh: &Mesh, pod: &str, node: &str) {
     let ask = "server=$(sed -n 's/^server = \"\\(.*\\)\"$/\\1/p' /etc/containerd/certs.d/docker.io/hosts.toml); \
                echo \"$server\"; curl -gsSI --max-time 20 \"$server/v2/library/busybox/manifests/latest\"";
     let answer = mesh.ssh(node, ask);
-    let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+    // Fields have their names in any case.
+    let answer = String::from_utf8_lossy(&answer.stdout).to_ascii_lowercase();
     assert!(answer.starts_with("http://[fd65:"), "{answer}");
     let digest = answer.lines().find_map(|line| line.strip_prefix("docker-content-digest: ")).map(str::trim);
     let digest = digest.unwrap_or_else(|| panic!("{answer}"));

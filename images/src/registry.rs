@@ -34,7 +34,6 @@ mod answer;
 mod connection;
 mod error;
 mod guard;
-mod pieces;
 mod probe;
 mod push;
 mod range;
@@ -46,7 +45,6 @@ mod uploads;
 
 use answer::Shelf;
 use connection::Failure;
-use pieces::Pieces;
 use uploads::Uploads;
 
 pub use answer::router;
@@ -156,12 +154,11 @@ impl Bound {
     /// Serves until `shutdown` ends, then lets running transfers go on for a few seconds.
     pub async fn serve(self, puller: Puller, shutdown: impl Future<Output = ()> + Send) {
         let stop = CancellationToken::new();
-        let pieces = Pieces::default();
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut loops = JoinSet::new();
         for (socket, registry, guard) in self.sockets {
             let uploads = guard.as_ref().map(|_| Uploads::new(puller.clone()));
-            let shelf = Shelf { puller: puller.clone(), registry, pieces: pieces.clone(), uploads };
+            let shelf = Shelf { puller: puller.clone(), registry, uploads };
             let mut router = answer::shelf_router(shelf);
             if let Some(guard) = &guard {
                 router = router.layer(axum::middleware::from_fn_with_state(guard.clone(), guard::admit));

@@ -20,7 +20,6 @@ use crate::upstream::Trail;
 
 use super::{
     error::Refusal,
-    pieces::Pieces,
     push::Push,
     range::{self, Wanted},
     request::{ManifestRef, Wish, page},
@@ -37,7 +36,6 @@ const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 pub(super) struct Shelf {
     pub(super) puller: Puller,
     pub(super) registry: Option<RegistryName>,
-    pub(super) pieces: Pieces,
     /// None where nothing is taken.
     pub(super) uploads: Option<Uploads>,
 }
@@ -57,7 +55,7 @@ pub(super) struct Params {
 
 /// The registry as a service: for those who have sockets of their own.
 pub fn router(puller: Puller, registry: Option<RegistryName>) -> Router {
-    shelf_router(Shelf { puller, registry, pieces: Pieces::default(), uploads: None })
+    shelf_router(Shelf { puller, registry, uploads: None })
 }
 
 /// The registry of a shelf.
@@ -104,7 +102,7 @@ async fn answer(
         Ok(found) => found,
         Err(refusal) => return refusal.into_response(),
     };
-    let mut response = found.into_response(head, &shelf.pieces);
+    let mut response = found.into_response(head);
     let headers = response.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.extend(namespace.map(|namespace| (NAMESPACE, namespace)));

@@ -12,13 +12,13 @@ use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::http::{Method, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream};
 use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use hyper_util::service::TowerToHyperService;
-use plain_http::file::read_at;
+use plain_http::file::{CHUNK, read_at};
 use plain_http::{Head, Kernel, MAX_HEAD, Next, Sender, next};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, join};
 use tokio::net::TcpStream;
@@ -38,6 +38,23 @@ pub(super) struct FilePart {
     pub(super) file: Arc<File>,
     pub(super) from: u64,
     pub(super) to: u64,
+}
+
+// === impl FilePart ===
+
+impl FilePart {
+    /// The same as what comes piece by piece.
+    pub(super) fn into_body(self) -> Body {
+        Body::from_stream(stream::try_unfold(self, async |mut part| {
+            let len = (part.to - part.from).min(CHUNK as u64);
+            if len == 0 {
+                return Ok::<_, io::Error>(None);
+            }
+            let octets = read_at(Arc::clone(&part.file), part.from, len).await?;
+            part.from += len;
+            Ok(Some((octets, part)))
+        }))
+    }
 }
 
 /// Answers the requests of a connection until it ends, or until `stop`, between two of them.

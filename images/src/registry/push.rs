@@ -114,7 +114,8 @@ impl Push<'_> {
         let held =
             blocking(move || puller.take_manifest(&registry, &kept, name.as_ref(), said.as_deref(), &bytes));
         let digest = held.await?.digest;
-        tracing::info!(registry = self.registry.as_str(), %repository, tag = tag.as_ref().map(ToString::to_string), %digest, "an image was pushed");
+        let (registry, tag) = (self.registry.as_str(), tag.map(|tag| tag.to_string()));
+        tracing::info!(registry, %repository, tag, %digest, "an image was pushed");
         let mut response = created(&format!("/v2/{repository}/manifests/{digest}"), &digest);
         let subject = subject.and_then(|subject| HeaderValue::from_str(&subject.digest.to_string()).ok());
         response.headers_mut().extend(subject.map(|subject| (SUBJECT, subject)));

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::pull::{Flight, Held};
 use crate::store::{Blob, Digest, OCI_MANIFEST};
 
-use super::{connection::FilePart, pieces::Pieces, range::Wanted};
+use super::{connection::FilePart, range::Wanted};
 
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(super) const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
@@ -44,7 +44,7 @@ pub(super) enum Found {
 
 impl Found {
     /// A HEAD is answered as a GET is, without the body.
-    pub(super) fn into_response(self, head: bool, pieces: &Pieces) -> Response {
+    pub(super) fn into_response(self, head: bool) -> Response {
         match self {
             Self::Listing { body, media_type, next, filter } => {
                 let mut response = ([(header::CONTENT_TYPE, media_type)], body).into_response();
@@ -62,19 +62,19 @@ impl Found {
                 respond(StatusCode::OK, body, Some(size), media_type, &digest)
             }
             Self::Coming { flight, size, digest, wanted } => coming(&flight, size, &digest, &wanted, head),
-            Self::Blob { blob, digest, wanted } => blob_response(blob, &digest, &wanted, head, pieces),
+            Self::Blob { blob, digest, wanted } => blob_response(blob, &digest, &wanted, head),
         }
     }
 }
 
-fn blob_response(blob: Blob, digest: &Digest, wanted: &Wanted, head: bool, pieces: &Pieces) -> Response {
+fn blob_response(blob: Blob, digest: &Digest, wanted: &Wanted, head: bool) -> Response {
     let Blob { file, size, .. } = blob;
     let part = part(wanted, head);
     let (from, to) = part.as_ref().map_or((0, size), |part| (*part.start(), part.end() + 1));
-    let file = Arc::new(file);
-    let body = if head { Body::empty() } else { Body::from_stream(pieces.of(Arc::clone(&file), from, to)) };
+    let sent = FilePart { file: Arc::new(file), from, to };
+    let body = if head { Body::empty() } else { sent.clone().into_body() };
     let mut response = partial(body, part, Some(size), digest);
-    response.extensions_mut().insert(FilePart { file, from, to });
+    response.extensions_mut().insert(sent);
     response
 }
 

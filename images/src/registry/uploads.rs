@@ -50,7 +50,8 @@ impl Uploads {
         let puller = self.puller.clone();
         let given = blocking(move || puller.begin_given()).await?;
         let mut open = self.open();
-        open.retain(|_, upload| upload.touched.elapsed() < PATIENCE);
+        // One that is being written to may take as long as it takes.
+        open.retain(|_, upload| upload.touched.elapsed() < PATIENCE || upload.given.try_lock().is_err());
         if open.len() >= MAX_UPLOADS {
             return Err(Refusal::TooManyUploads(MAX_UPLOADS));
         }

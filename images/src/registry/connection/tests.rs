@@ -1,7 +1,6 @@
 use std::io::Write as _;
 
 use axum::http::{HeaderValue, StatusCode};
-use futures::stream;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -83,5 +82,7 @@ async fn a_part_of_a_file_is_all_that_goes_out() {
         result.unwrap();
         let part = &text[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()];
         assert_eq!(got.split_once("\r\n\r\n").unwrap().1, part, "{from} to {to}");
+        let body = FilePart { file: Arc::clone(&file), from, to }.into_body();
+        assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), part, "{from} to {to}");
     }
 }

@@ -28,7 +28,7 @@ async fn registry() -> Pushed {
     let puller = Puller::new(store.clone(), ROOM, Upstreams::none(), Revalidate::Never).unwrap();
     let uploads = Some(Uploads::new(puller.clone()));
     let registry: Option<RegistryName> = Some("mesh.internal".parse().unwrap());
-    let router: Router = shelf_router(Shelf { puller, registry, pieces: Pieces::default(), uploads });
+    let router: Router = shelf_router(Shelf { puller, registry, uploads });
     let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });

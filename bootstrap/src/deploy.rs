@@ -11,26 +11,25 @@ use anyhow::Context as _;
 use hardware::accel::Probe;
 use hardware::daemon::{self, Ensured, Started};
 use hardware::firmware::Firmware;
-use hardware::plan::{DomainPlan, Layout, Object, Size, Uplink};
-use hardware::{Accel, DeploymentId, Libvirt, MachineNumber, Plan, Spec, accel, host};
+use hardware::plan::{DomainPlan, Layout, Object};
+use hardware::{DeploymentId, Libvirt, MachineNumber, Plan, accel};
 use images::catalog::Catalog;
 use images::registry::USER;
 use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
 use serde::Serialize;
 
 use crate::cli::DeployLibvirt;
-use crate::deployment::{Deployment, Directory};
+use crate::deployment::{Deployment, Directory, Wanted, seed_addresses};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::{Reporter, StageTime};
-use crate::settings::{LibvirtSettings, Settings};
 use crate::status::MachineView;
 use crate::verbs::Context;
 use crate::{deps, image, teardown};
 
-mod check;
+pub(crate) mod check;
 mod seed;
 pub mod usb;
-mod wait;
+pub(crate) mod wait;
 
 /// What a deployment came to.
 #[derive(Debug, Serialize)]
@@ -49,22 +48,22 @@ struct Summary {
 /// What failed, at which stage, and what to do next.
 pub async fn libvirt(context: &Context, options: &DeployLibvirt, reporter: &Reporter) -> Result<(), Failure> {
     let settings = &context.settings;
-    let machines = options.machines;
+    let wanted = Wanted::usual(&settings.libvirt, options.machines);
     reporter.stage("this computer");
-    check::resources(context, machines)?;
+    check::resources(context, &wanted)?;
     let mut missing = deps::missing_for_libvirt(settings.libvirt.cpus).await;
     missing.extend(image::missing_tools(settings));
     deps::provide(&missing, options.images.install_deps, reporter).await?;
     let libvirt = Libvirt::default();
     let ensured = start_libvirt(&libvirt).await?;
-    let mut site = Making { context, machines, libvirt: &libvirt, ensured, reporter, recorded: false };
+    let mut site = Making { context, wanted, libvirt: &libvirt, ensured, reporter, recorded: false };
     match site.make().await {
         Ok((deployment, plan)) => site.start(deployment, &plan).await,
         Err(failure) => Err(site.undo(failure).await),
     }
 }
 
-async fn start_libvirt(libvirt: &Libvirt) -> Result<Ensured, Failure> {
+pub(crate) async fn start_libvirt(libvirt: &Libvirt) -> Result<Ensured, Failure> {
     let started = daemon::ensure(&libvirt.virsh).await;
     started.or_fail(Code::Unavailable).map_err(|mut failure| {
         if failure.message().contains("let this user in") {
@@ -77,7 +76,7 @@ async fn start_libvirt(libvirt: &Libvirt) -> Result<Ensured, Failure> {
 /// A deployment while it is made.
 struct Making<'a> {
     context: &'a Context,
-    machines: u16,
+    wanted: Wanted,
     libvirt: &'a Libvirt,
     ensured: Ensured,
     reporter: &'a Reporter,
@@ -113,19 +112,18 @@ impl Making<'_> {
         let identity = seed::Identity::of_libvirt(id, settings);
         let mut deployment =
             Deployment::new(id, identity.site.clone(), settings.addresses.clone(), identity.machine.clone());
-        deployment.machines = self.machines;
+        deployment.add(&self.wanted, probe.accel);
         deployment.libvirt = Some(self.ensured.clone());
-        deployment.cables = hardware::topology::cables(settings.libvirt.topology, self.machines);
         self.recorded = true;
         directory.save(&deployment).or_fail(Code::CannotCreate)?;
         directory.write("settings.toml", self.context.raw.to_toml()).or_fail(Code::Io)?;
         link_kubectl(directory, &catalog).or_fail(Code::Io)?;
-        let names = seed::node_names(id, self.machines)?;
         let uplink = seed::libvirt_uplink(id, &settings.libvirt);
         let seed = seed::Seed {
             identity: &identity,
             uplink: Some(uplink),
-            names,
+            reservations: deployment.reservations(),
+            spec: deployment.machine(MachineNumber::SEED).map(|seed| seed.node.clone()).unwrap_or_default(),
             catalog: &catalog,
             // A link of virtual machines is a network of its own with two ends.
             forced_links: BTreeSet::new(),
@@ -133,11 +131,11 @@ impl Making<'_> {
         let ignition = seed.write(settings, directory).await?;
 
         reporter.stage("the seed's disk");
-        let disk = Layout(directory.path()).disk(MachineNumber::SEED);
+        let disk = Layout(directory.path()).disk(identity.machine.name.as_str());
         image::write_disk(self.context, &catalog, &ignition, &image::Target::File(&disk, None), reporter)
             .await?;
 
-        let plan = Plan::new(&self.spec(id, probe, firmware));
+        let plan = Plan::new(&deployment.spec(directory, &settings.libvirt, firmware));
         self.make_objects(&plan).await?;
         Ok((deployment, plan))
     }
@@ -146,13 +144,14 @@ impl Making<'_> {
     async fn start(&self, mut deployment: Deployment, plan: &Plan) -> Result<(), Failure> {
         let directory = &self.context.directory;
         let waiter = wait::Waiter::new(&deployment, plan, self.context, self.libvirt, self.reporter).await?;
-        let machines = waiter.run().await?;
+        let all = deployment.machines.iter().map(|machine| machine.number).collect();
+        let machines = waiter.run(all).await?;
         deployment.complete = true;
         directory.save(&deployment).or_fail(Code::Io)?;
         let stages = self.reporter.finish();
         let next = format!("kubectl --kubeconfig {} get nodes", directory.kubeconfig().display());
         let seconds = self.reporter.elapsed().as_secs_f64();
-        let (seed, _) = seed::uplink_addresses(&self.context.settings.libvirt);
+        let (seed, _) = seed_addresses(&self.context.settings.libvirt);
         let mut text = summary_text(&machines, &stages, seconds, &next, directory);
         text.push_str(&format!(
             "  podman push IMAGE {seed}:{REGISTRY_PORT}/NAME  (user {USER}, {}/auth/registry*; it runs as {MESH_REGISTRY}/NAME)\n",
@@ -189,33 +188,6 @@ impl Making<'_> {
             }
         }
         Err(Failure::new(Code::Unavailable, "there is no free name for another deployment on this computer"))
-    }
-
-    fn spec(&self, id: DeploymentId, probe: Probe, firmware: Firmware) -> Spec {
-        let settings: &Settings = &self.context.settings;
-        let LibvirtSettings { seed_memory_mib, memory_mib, cpus, .. } = settings.libvirt;
-        // Processors that are emulated wait for each other for much of their time, and all of them for this computer's.
-        let fewest = if probe.accel == Accel::Tcg { 1 } else { Size::USUAL_CPUS };
-        let (seed_v4, seed_v6) = seed::uplink_addresses(&settings.libvirt);
-        Spec {
-            owner: self.context.directory.owner(id),
-            nodes: self.machines,
-            shape: settings.libvirt.topology,
-            seed: Size { memory_mib: seed_memory_mib, cpus: cpus.unwrap_or(Size::USUAL_CPUS) },
-            node: Size { memory_mib, cpus: cpus.unwrap_or(fewest) },
-            node_disk: settings.libvirt.disk,
-            accel: probe.accel,
-            seed_comes_first: probe.accel == Accel::Tcg && host::shares_processors(),
-            firmware,
-            run_as: host::run_as(),
-            uplink: Uplink {
-                host_v4: settings.libvirt.host_v4,
-                host_v6: settings.libvirt.host_v6,
-                seed_v4,
-                seed_v6,
-                routes: vec![settings.addresses.anycast, settings.addresses.machines],
-            },
-        }
     }
 
     async fn make_objects(&self, plan: &Plan) -> Result<(), Failure> {

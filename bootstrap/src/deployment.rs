@@ -9,15 +9,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hardware::daemon::Ensured;
-use hardware::{Cable, DeploymentId, Owner};
+use hardware::{Accel, Cable, DeploymentId, Owner};
 use ignition::SiteId;
 use mesh::{AddressPlan, Machine};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::exit::{Code, Failure, OrFail as _};
 use crate::private_file;
 
+mod machines;
+mod objects;
+mod wanted;
+
+pub use machines::MachineRecord;
+#[cfg(test)]
+pub(crate) use machines::tests::records;
+pub use objects::seed_addresses;
+pub use wanted::{Wanted, WantedMachine};
+
 /// The file's form; a later one has another number.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What teardown and status have to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,10 +40,16 @@ pub struct Deployment {
     pub id: DeploymentId,
     /// Its site.
     pub site: SiteId,
-    /// How many machines besides the seed.
-    pub machines: u16,
-    /// The cables.
+    /// The virtual machines, the seed first; none on a stick.
+    pub machines: Vec<MachineRecord>,
+    /// The cables between them.
     pub cables: Vec<Cable>,
+    /// The number of the next machine.
+    pub next_machine: u16,
+    /// The number of the next cable.
+    pub next_cable: u16,
+    /// How processors are made.
+    pub accel: Option<Accel>,
     /// Its addresses.
     pub addresses: AddressPlan,
     /// The seed, as its ledger has it.
@@ -45,6 +63,16 @@ pub struct Deployment {
     #[serde(default)]
     pub complete: bool,
 }
+
+/// A record's form, of whatever version the rest is.
+#[derive(Deserialize)]
+struct Form {
+    version: u32,
+}
+
+/// The right to change a deployment, for as long as it is held.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "it is held, not used")] Flock<fs::File>);
 
 /// Where the files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,15 +158,48 @@ impl Directory {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        let deployment: Deployment =
-            serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        let damaged = || format!("{} is damaged", path.display());
+        // Another version's record need not have the fields of this one.
+        let Form { version } = serde_json::from_str(&text).with_context(damaged)?;
         anyhow::ensure!(
-            deployment.version == VERSION,
-            "{} is of version {}, and this is meshboot for version {VERSION}",
-            path.display(),
-            deployment.version
+            version == VERSION,
+            "{} is of version {version}, and this is meshboot for version {VERSION}",
+            path.display()
         );
-        Ok(Some(deployment))
+        serde_json::from_str(&text).map(Some).with_context(damaged)
+    }
+
+    /// What the deployment is, for whoever can do nothing without one.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or its record cannot be read.
+    pub fn require(&self) -> Result<Deployment, Failure> {
+        self.load().or_fail(Code::Data)?.ok_or_else(|| {
+            let message = format!("there is no deployment in {}", self.text());
+            Failure::new(Code::Unavailable, message).next("./deploy libvirt 4")
+        })
+    }
+
+    /// Keeps others from changing the deployment until the lock is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else is changing it, or there is no such directory.
+    pub fn lock(&self) -> Result<Lock, Failure> {
+        let open = fs::File::open(&self.0).with_context(|| format!("cannot open {}", self.text()));
+        // The directory itself: nothing has to be made or removed for it.
+        match Flock::lock(open.or_fail(Code::Unavailable)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Lock(lock)),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                let message = format!("another meshboot is changing the deployment in {}", self.text());
+                Err(Failure::new(Code::TryAgain, message).next("wait until it has ended"))
+            }
+            Err((_, error)) => {
+                let what = format!("cannot lock {}", self.text());
+                Err(error).context(what).or_fail(Code::Io)
+            }
+        }
     }
 
     /// Writes the record, whole or not at all.
@@ -184,8 +245,11 @@ impl Deployment {
             version: VERSION,
             id,
             site,
-            machines: 0,
+            machines: Vec::new(),
             cables: Vec::new(),
+            next_machine: 0,
+            next_cable: 1,
+            accel: None,
             addresses,
             seed,
             libvirt: None,
@@ -219,6 +283,29 @@ mod tests {
         assert_eq!(mode(directory.path()), 0o700);
         fs::write(directory.record(), "{").unwrap();
         assert!(directory.load().unwrap_err().to_string().contains("damaged"));
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_left_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::new(temporary.path()).unwrap();
+        for version in [1, 3] {
+            fs::write(directory.record(), format!("{{\"version\":{version},\"machines\":4}}")).unwrap();
+            let said = format!("{:#}", directory.load().unwrap_err());
+            assert!(said.contains(&format!("of version {version}")), "{said}");
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_changes_a_deployment() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::new(&temporary.path().join("cluster")).unwrap();
+        assert_eq!(directory.lock().unwrap_err().code, Code::Unavailable);
+        directory.create().unwrap();
+        let lock = directory.lock().unwrap();
+        assert_eq!(directory.lock().unwrap_err().code, Code::TryAgain);
+        drop(lock);
+        assert!(directory.lock().is_ok());
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub use self::token::{Grant, NoGrant, secret};
 mod approve;
 pub mod certify;
 pub mod decide;
+mod reserve;
 mod sweep;
 mod token;
 

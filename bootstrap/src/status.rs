@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::deployment::{Deployment, Directory};
+use crate::deployment::{Deployment, Directory, MachineRecord};
 use crate::exit::{Code, Failure};
 use crate::gateway::settings::STATUS_PORT;
 use crate::gateway::status::NodeStatus;
@@ -43,6 +43,8 @@ pub struct MachineView {
     pub since: Option<u64>,
     /// Whether Kubernetes calls its node Ready; none if there is no node or no API.
     pub ready: Option<bool>,
+    /// The boot that Kubernetes speaks of, as the machine's kernel names it.
+    pub boot: Option<String>,
     /// Its block.
     pub block: Option<Block>,
     /// Its node's address.
@@ -103,6 +105,7 @@ struct Pages {
 struct Readiness {
     ready: bool,
     reason: String,
+    boot: Option<String>,
 }
 
 /// Shows the deployment in `directory`.
@@ -111,10 +114,7 @@ struct Readiness {
 ///
 /// There is none, or its files cannot be read.
 pub async fn run(directory: &Directory, reporter: &Reporter) -> Result<(), Failure> {
-    let Some(deployment) = directory.load()? else {
-        let message = format!("there is no deployment in {}", directory.text());
-        return Err(Failure::new(Code::Unavailable, message).next("./deploy libvirt 4"));
-    };
+    let deployment = directory.require()?;
     let observation = Observer::new(&deployment, directory).await?.observe().await;
     reporter.result(&observation, &observation.table());
     Ok(())
@@ -159,9 +159,10 @@ impl Observer {
             Ok(nodes) => (nodes, None),
             Err(reason) => (BTreeMap::new(), Some(reason)),
         };
-        let mut machines: Vec<MachineView> = (0..=self.deployment.machines)
-            .map(|number| self.view(MachineNumber(number), &pages, &nodes, powered.as_deref()))
-            .collect();
+        // A stick's deployment has no machines of its own: all are strangers.
+        let own = self.deployment.machines.iter();
+        let mut machines: Vec<MachineView> =
+            own.map(|record| self.view(record, &pages, &nodes, powered.as_deref())).collect();
         let strangers = pages.machines.iter().filter(|machine| self.number_of(machine).is_none());
         machines.extend(
             strangers.map(|machine| view_of(None, Some(machine), &pages, &nodes, &self.deployment.addresses)),
@@ -227,41 +228,42 @@ impl Observer {
     }
 
     fn number_of(&self, machine: &Machine) -> Option<MachineNumber> {
-        (0..=self.deployment.machines).map(MachineNumber).find(|number| self.is_machine(*number, machine))
+        let records = self.deployment.machines.iter();
+        records.into_iter().find(|record| self.is_machine(record, machine)).map(|record| record.number)
     }
 
-    fn is_machine(&self, number: MachineNumber, machine: &Machine) -> bool {
-        let id = self.deployment.id;
-        let port = |port| id.mac(End { machine: number, port });
-        let has = |mac: Mac| machine.ports.iter().any(|port| port.mac == mac);
-        machine.id.0 == id.machine_uuid(number)
-            || (0..hardware::profile::MESH_PORTS).any(|index| has(port(index)))
+    fn is_machine(&self, record: &MachineRecord, machine: &Machine) -> bool {
+        let has = |mac: &Mac| machine.ports.iter().any(|port| port.mac == *mac);
+        machine.id.0 == self.deployment.id.machine_uuid(record.number) || self.macs(record).iter().any(has)
+    }
+
+    fn macs(&self, record: &MachineRecord) -> Vec<Mac> {
+        let ends = (0..record.ports).map(|port| End { machine: record.number, port });
+        ends.map(|end| self.deployment.id.mac(end)).collect()
     }
 
     fn view(
         &self,
-        number: MachineNumber,
+        record: &MachineRecord,
         pages: &Pages,
         nodes: &BTreeMap<String, Readiness>,
         powered: Option<&[String]>,
     ) -> MachineView {
-        let machine = pages.machines.iter().find(|machine| self.is_machine(number, machine));
-        let mut view = view_of(Some(number), machine, pages, nodes, &self.deployment.addresses);
-        let domain = self.deployment.id.domain(number);
+        let machine = pages.machines.iter().find(|machine| self.is_machine(record, machine));
+        let mut view = view_of(Some(record), machine, pages, nodes, &self.deployment.addresses);
+        let domain = self.deployment.domain(record);
         let is_on = powered.map(|names| names.contains(&domain));
         view.power = is_on.map(|on| if on { "running" } else { "off" }.to_owned());
         if machine.is_none() {
             // It has not asked for its configuration; a neighbour may have heard its ports.
-            let ports = (0..hardware::profile::MESH_PORTS)
-                .map(|port| self.deployment.id.mac(End { machine: number, port }));
-            let macs: Vec<Mac> = ports.collect();
+            let macs = self.macs(record);
             view.take_link(
                 best_link(&pages.links, |link| link.far_mac.is_some_and(|mac| macs.contains(&mac))),
                 pages,
             );
         }
         if view.ready != Some(true) && view.reason.is_none() {
-            view.reason = self.why(number, &view, machine.is_some(), is_on);
+            view.reason = self.why(record.number, &view, machine.is_some(), is_on);
         }
         view
     }
@@ -280,7 +282,8 @@ impl Observer {
             (_, MachineNumber::SEED) => "its control plane starts".to_owned(),
             _ if view.stage.is_none() => {
                 let cables = self.deployment.cables.iter().filter(|cable| cable.far.machine == number);
-                let near: Vec<String> = cables.map(|cable| cable.near.machine.to_string()).collect();
+                let near: Vec<String> =
+                    cables.map(|cable| self.deployment.name_of(cable.near.machine)).collect();
                 let near = near.join(" or ");
                 if known {
                     format!("{near}, who serves it, does not answer")
@@ -295,21 +298,22 @@ impl Observer {
 }
 
 fn view_of(
-    number: Option<MachineNumber>,
+    record: Option<&MachineRecord>,
     machine: Option<&Machine>,
     pages: &Pages,
     nodes: &BTreeMap<String, Readiness>,
     plan: &AddressPlan,
 ) -> MachineView {
     let name = machine.map(|machine| machine.name.to_string());
-    let name = name.or_else(|| number.map(MachineNumber::name)).unwrap_or_default();
+    let name = name.or_else(|| record.map(|record| record.name.to_string())).unwrap_or_default();
     let node = nodes.get(&name);
     let mut view = MachineView {
-        number: number.map(|number| number.0),
+        number: record.map(|record| record.number.0),
         power: None,
         stage: None,
         since: None,
         ready: node.map(|node| node.ready),
+        boot: node.and_then(|node| node.boot.clone()),
         block: None,
         address: None,
         served_by: None,
@@ -356,11 +360,18 @@ fn best_link(links: &[LinkStatus], is_its: impl Fn(&LinkStatus) -> bool) -> Opti
 
 fn readiness(node: &Node) -> Option<(String, Readiness)> {
     let name = node.metadata.name.clone()?;
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let status = node.status.as_ref();
+    let boot = status.and_then(|status| status.node_info.as_ref()).map(|info| info.boot_id.clone());
+    let conditions = status.and_then(|status| status.conditions.as_ref());
     let condition = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
     let readiness = condition.map_or_else(
-        || Readiness { ready: false, reason: "its kubelet has not reported yet".to_owned() },
+        || Readiness {
+            ready: false,
+            reason: "its kubelet has not reported yet".to_owned(),
+            boot: boot.clone(),
+        },
         |condition| Readiness {
+            boot: boot.clone(),
             ready: condition.status == "True",
             reason: condition.message.clone().or_else(|| condition.reason.clone()).unwrap_or_default(),
         },

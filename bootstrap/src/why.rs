@@ -68,10 +68,7 @@ struct Found {
 ///
 /// There is no deployment, nobody answers, or nobody knows the target.
 pub async fn run(directory: &Directory, target: &str, reporter: &Reporter) -> Result<(), Failure> {
-    let Some(deployment) = directory.load()? else {
-        let message = format!("there is no deployment in {}", directory.text());
-        return Err(Failure::new(Code::Unavailable, message).next("./deploy libvirt 4"));
-    };
+    let deployment = directory.require()?;
     let observer = Observer::new(&deployment, directory).await?;
     let pages = observer.nodes().await;
     if pages.is_empty() {

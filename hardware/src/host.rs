@@ -55,12 +55,16 @@ pub fn shares_processors() -> bool {
         && statvfs(&place).is_ok_and(|mount| !mount.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
 }
 
-/// How many machines of `node_mib` each fit beside a seed of `seed_mib` into `available_mib`; none if not even
-/// the seed does.
+/// How many of the machines with so much memory each, in MiB, fit into `available_mib`, taken in their order.
 #[must_use]
-pub fn nodes_that_fit(available_mib: u64, seed_mib: u32, node_mib: u32) -> Option<u64> {
-    let left = available_mib.checked_sub(u64::from(seed_mib) + OVERHEAD_MIB)?;
-    Some(left / (u64::from(node_mib) + OVERHEAD_MIB))
+pub fn how_many_fit(available_mib: u64, sizes_mib: impl IntoIterator<Item = u32>) -> usize {
+    let mut left = available_mib;
+    let fits = |size: &u32| {
+        let rest = left.checked_sub(u64::from(*size) + OVERHEAD_MIB);
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    };
+    sizes_mib.into_iter().take_while(fits).count()
 }
 
 /// The user and group that QEMU runs as: the user of this process, and the group that may use `/dev/kvm`.
@@ -89,8 +93,11 @@ mod tests {
 
     #[test]
     fn machines_that_fit() {
-        assert_eq!(nodes_that_fit(20_000, 3072, 2048), Some(7));
-        assert_eq!(nodes_that_fit(3328, 3072, 2048), Some(0));
-        assert_eq!(nodes_that_fit(3327, 3072, 2048), None);
+        let sizes = |nodes| std::iter::once(3072).chain(std::iter::repeat_n(2048, nodes));
+        assert_eq!(how_many_fit(20_000, sizes(20)), 8);
+        assert_eq!(how_many_fit(20_000, sizes(4)), 5);
+        assert_eq!(how_many_fit(3328, sizes(4)), 1);
+        assert_eq!(how_many_fit(3327, sizes(4)), 0);
+        assert_eq!(how_many_fit(10_000, [3072, 8192, 512]), 1, "in their order, and none is left out");
     }
 }

@@ -25,6 +25,6 @@ pub mod xml;
 pub use accel::Accel;
 pub use libvirt::Libvirt;
 pub use owned::{DeploymentId, Owner};
-pub use plan::{Plan, Spec};
+pub use plan::{MachineSpec, Plan, Spec};
 pub use topology::{Cable, End, MachineNumber, Shape};
 pub use virsh::Virsh;

@@ -82,14 +82,14 @@ impl DeploymentId {
 
     /// The name of a machine's domain.
     #[must_use]
-    pub fn domain(self, machine: MachineNumber) -> String {
+    pub fn domain(self, machine: &str) -> String {
         format!("{}{machine}", self.object_prefix())
     }
 
-    /// The name of a cable's network: it says which machines the cable joins.
+    /// The name of a cable's network: it says which machines the cable joins, and by its number which of theirs it is.
     #[must_use]
-    pub fn network(self, cable: &Cable) -> String {
-        format!("{}{}-{}", self.object_prefix(), cable.near.machine, cable.far.machine)
+    pub fn network(self, cable: u16, near: &str, far: &str) -> String {
+        format!("{}c{cable}-{near}-{far}", self.object_prefix())
     }
 
     /// The name of the network between this computer and the seed.

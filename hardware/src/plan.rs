@@ -8,20 +8,22 @@ use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mesh::Mac;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::accel::Accel;
 use crate::firmware::Firmware;
 use crate::nvram::NetworkPort;
 use crate::owned::{DeploymentId, Owner};
-use crate::profile::MESH_PORTS;
-use crate::topology::{Cable, End, MachineNumber, Shape, cables};
+use crate::topology::{Cable, End, MachineNumber};
 
 /// Slot on PCI bus 0 of mesh port 0; the others follow. Fixed slots give the ports fixed names in the guest
 /// (`enp0s16`, …) and fixed paths in the firmware.
 const FIRST_PORT_SLOT: u8 = 0x10;
 /// Slot of the seed's way out.
 const UPLINK_SLOT: u8 = 0x18;
+/// How many mesh ports a virtual machine may have.
+pub const MAX_PORTS: u8 = UPLINK_SLOT - FIRST_PORT_SLOT;
 
 /// Four times the usual. Booting machines take all they can get, and a control plane that starves loses its leases,
 /// starts again, and starves the more.
@@ -32,16 +34,10 @@ const SEED_SHARES: u32 = 4096;
 pub struct Spec {
     /// Whose all of it will be.
     pub owner: Owner,
-    /// How many machines besides the seed.
-    pub nodes: u16,
-    /// How they are cabled.
-    pub shape: Shape,
-    /// What the seed is given.
-    pub seed: Size,
-    /// What each other machine is given.
-    pub node: Size,
-    /// Size of the empty disk of each other machine, in octets; it takes up no room until it is written.
-    pub node_disk: u64,
+    /// The machines, the seed first.
+    pub machines: Vec<MachineSpec>,
+    /// The cables between them.
+    pub cables: Vec<Cable>,
     /// How processors are made.
     pub accel: Accel,
     /// Whether the seed is given processors before the others, as far as this computer can do that.
@@ -54,8 +50,23 @@ pub struct Spec {
     pub uplink: Uplink,
 }
 
+/// A machine that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineSpec {
+    /// Which: its addresses are made of it.
+    pub number: MachineNumber,
+    /// What it is called.
+    pub name: String,
+    /// What it is given.
+    pub size: Size,
+    /// Size of its disk in octets, which takes up no room until it is written; the seed's is as large as its image.
+    pub disk: u64,
+    /// How many mesh ports it has, [`MAX_PORTS`] at most.
+    pub ports: u8,
+}
+
 /// What a machine is given of this computer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// Memory in MiB.
     pub memory_mib: u32,
@@ -151,6 +162,8 @@ pub enum VolumePlan {
 pub struct DomainPlan {
     /// Which.
     pub machine: MachineNumber,
+    /// What it is called.
+    pub machine_name: String,
     /// Its name in libvirt.
     pub name: String,
     /// What it is, for people.
@@ -215,19 +228,19 @@ impl Layout<'_> {
 
     /// A machine's disk.
     #[must_use]
-    pub fn disk(self, machine: MachineNumber) -> PathBuf {
+    pub fn disk(self, machine: &str) -> PathBuf {
         self.disks().join(format!("{machine}.img"))
     }
 
     /// A machine's firmware variables.
     #[must_use]
-    pub fn nvram(self, machine: MachineNumber) -> PathBuf {
+    pub fn nvram(self, machine: &str) -> PathBuf {
         self.disks().join(format!("{machine}.nvram.fd"))
     }
 
     /// What a machine wrote on its serial console.
     #[must_use]
-    pub fn console(self, machine: MachineNumber) -> PathBuf {
+    pub fn console(self, machine: &str) -> PathBuf {
         self.consoles().join(format!("{machine}.log"))
     }
 }
@@ -238,15 +251,22 @@ impl Plan {
     /// The objects that `spec` asks for.
     #[must_use]
     pub fn new(spec: &Spec) -> Self {
-        let cables = cables(spec.shape, spec.nodes);
         let mut objects = vec![Object::Network(spec.uplink_network()), Object::Network(spec.loose_network())];
-        objects.extend(cables.iter().map(|cable| Object::Network(spec.cable_network(cable))));
-        for machine in (0..=spec.nodes).map(MachineNumber) {
-            let domain = spec.domain(machine, &cables);
-            objects.extend(spec.volumes(&domain).into_iter().map(Object::Volume));
-            objects.push(Object::Domain(domain));
-        }
-        Self { owner: spec.owner.clone(), objects, cables }
+        objects.extend(spec.cables.iter().map(|cable| Object::Network(spec.cable_network(cable))));
+        objects.extend(spec.machines.iter().flat_map(|machine| spec.machine(machine)));
+        Self { owner: spec.owner.clone(), objects, cables: spec.cables.clone() }
+    }
+
+    /// Of the objects that `spec` asks for those of one machine and of the cables at its ports: what it takes to add it to
+    /// the others.
+    #[must_use]
+    pub fn of_machine(spec: &Spec, number: MachineNumber) -> Self {
+        let cables = spec.cables.iter().filter(|cable| cable.other_end(number).is_some());
+        let cables: Vec<Cable> = cables.copied().collect();
+        let networks = cables.iter().map(|cable| Object::Network(spec.cable_network(cable)));
+        let machines = spec.machines.iter().filter(|machine| machine.number == number);
+        let machines = machines.flat_map(|machine| spec.machine(machine));
+        Self { owner: spec.owner.clone(), objects: networks.chain(machines).collect(), cables }
     }
 
     /// The order of removal.
@@ -302,6 +322,15 @@ impl Spec {
         Layout(Path::new(&self.owner.directory))
     }
 
+    fn name_of(&self, number: MachineNumber) -> String {
+        let machine = self.machines.iter().find(|machine| machine.number == number);
+        machine.map_or_else(|| number.usual_name(), |machine| machine.name.clone())
+    }
+
+    fn network_of(&self, cable: &Cable) -> String {
+        self.id().network(cable.number, &self.name_of(cable.near.machine), &self.name_of(cable.far.machine))
+    }
+
     fn uplink_network(&self) -> NetworkPlan {
         NetworkPlan {
             name: self.id().uplink_network(),
@@ -324,21 +353,35 @@ impl Spec {
 
     fn cable_network(&self, cable: &Cable) -> NetworkPlan {
         NetworkPlan {
-            name: self.id().network(cable),
+            name: self.network_of(cable),
             bridge: self.id().cable_bridge(cable),
             title: format!(
                 "meshboot: cable {} from {} port {} to {} port {}",
-                cable.number, cable.near.machine, cable.near.port, cable.far.machine, cable.far.port
+                cable.number,
+                self.name_of(cable.near.machine),
+                cable.near.port,
+                self.name_of(cable.far.machine),
+                cable.far.port
             ),
             addresses: Vec::new(),
             routes: Vec::new(),
         }
     }
 
-    fn domain(&self, machine: MachineNumber, cables: &[Cable]) -> DomainPlan {
+    /// The files of a machine, and the machine.
+    fn machine(&self, machine: &MachineSpec) -> Vec<Object> {
+        let domain = self.domain(machine);
+        let mut objects: Vec<Object> =
+            self.volumes(&domain, machine.disk).into_iter().map(Object::Volume).collect();
+        objects.push(Object::Domain(domain));
+        objects
+    }
+
+    fn domain(&self, spec: &MachineSpec) -> DomainPlan {
+        let machine = spec.number;
         let is_seed = machine == MachineNumber::SEED;
         let mut ports: Vec<PortPlan> =
-            (0..MESH_PORTS).map(|port| self.mesh_port(End { machine, port }, cables)).collect();
+            (0..spec.ports).map(|port| self.mesh_port(End { machine, port })).collect();
         if is_seed {
             ports.push(PortPlan {
                 network: self.id().uplink_network(),
@@ -350,26 +393,29 @@ impl Spec {
         }
         DomainPlan {
             machine,
-            name: self.id().domain(machine),
-            title: format!("meshboot: {machine}"),
+            machine_name: spec.name.clone(),
+            name: self.id().domain(&spec.name),
+            title: format!("meshboot: {}", spec.name),
             uuid: self.id().machine_uuid(machine),
-            size: if is_seed { self.seed } else { self.node },
+            size: spec.size,
             cpu_shares: (is_seed && self.seed_comes_first).then_some(SEED_SHARES),
             accel: self.accel,
             firmware: self.firmware.code.clone(),
-            nvram: self.layout().nvram(machine),
-            disk: self.layout().disk(machine),
+            nvram: self.layout().nvram(&spec.name),
+            disk: self.layout().disk(&spec.name),
             boots_from_disk: is_seed,
-            console: self.layout().console(machine),
+            console: self.layout().console(&spec.name),
             ports,
             run_as: self.run_as,
         }
     }
 
-    fn mesh_port(&self, end: End, cables: &[Cable]) -> PortPlan {
-        let cable = cables.iter().find(|cable| cable.near == end || cable.far == end);
+    /// A mesh port of a machine, with the cable that is plugged into it.
+    #[must_use]
+    pub fn mesh_port(&self, end: End) -> PortPlan {
+        let cable = self.cables.iter().find(|cable| cable.ends().contains(&end));
         PortPlan {
-            network: cable.map_or_else(|| self.id().loose_network(), |cable| self.id().network(cable)),
+            network: cable.map_or_else(|| self.id().loose_network(), |cable| self.network_of(cable)),
             mac: self.id().mac(end),
             tap: self.id().tap(end),
             slot: FIRST_PORT_SLOT + end.port,
@@ -378,7 +424,7 @@ impl Spec {
     }
 
     /// The files of a machine. The seed's disk is not among them: it is the image of a USB stick.
-    fn volumes(&self, domain: &DomainPlan) -> Vec<VolumePlan> {
+    fn volumes(&self, domain: &DomainPlan, disk: u64) -> Vec<VolumePlan> {
         let boots_from_network = !domain.boots_from_disk;
         let cabled = domain.ports.iter().filter(|port| port.plugged && boots_from_network);
         let nvram = VolumePlan::Nvram {
@@ -387,7 +433,7 @@ impl Spec {
             ports: cabled.map(|port| NetworkPort { slot: port.slot, mac: port.mac }).collect(),
         };
         let console = VolumePlan::Console { path: domain.console.clone() };
-        let disk = VolumePlan::Disk { path: domain.disk.clone(), size: self.node_disk };
+        let disk = VolumePlan::Disk { path: domain.disk.clone(), size: disk };
         [Some(console), Some(nvram), boots_from_network.then_some(disk)].into_iter().flatten().collect()
     }
 }

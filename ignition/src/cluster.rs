@@ -70,7 +70,13 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
 fn member(plan: &NodePlan, block: Block, role: &str) -> String {
     let (site, name) = (&plan.site, &plan.machine.name);
     let (ca, version) = (&site.ca_spki_sha256, site.kubernetes);
-    format!("role {role}\nname {name}\naddress {}\nca {ca}\nkubernetes {version}\n", block.vip())
+    let mut text =
+        format!("role {role}\nname {name}\naddress {}\nca {ca}\nkubernetes {version}\n", block.vip());
+    // A kubelet reads its arguments from what joining wrote.
+    for (argument, value) in plan.spec.arguments() {
+        text.push_str(&format!("kubelet --{argument}={value}\n"));
+    }
+    text
 }
 
 fn skip_in_init(site: &SitePlan) -> String {

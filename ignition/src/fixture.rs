@@ -4,7 +4,7 @@ use mesh::{AddressPlan, BlockNumber, Machine, MachineId, Port, Role};
 use serde_json::json;
 
 use crate::{
-    BootLink, Cni, KubernetesSource, KubernetesVersion, NodePlan, PkiFile, RoleDetail, Secret, SitePlan,
+    BootLink, Cni, KubernetesSource, KubernetesVersion, NodePlan, NodeSpec, PkiFile, RoleDetail, Secret, SitePlan,
     Uplink,
 };
 
@@ -50,6 +50,7 @@ pub(crate) fn seed() -> NodePlan {
         contents: Secret::new(contents.to_owned()),
     };
     NodePlan {
+        spec: NodeSpec::default(),
         site: site(),
         machine: machine(Role::Seed, 1, 2),
         detail: RoleDetail::Seed {
@@ -77,6 +78,7 @@ pub(crate) fn node() -> NodePlan {
     let machine = machine(Role::Node, 2, 4);
     let boot = BootLink { mac: machine.ports[1].mac, prefix: neighbour.link(0.try_into().unwrap()) };
     NodePlan {
+        spec: NodeSpec::default(),
         detail: RoleDetail::Node { token: TOKEN.parse().unwrap(), boot: Some(boot) },
         gateway_settings: Secret::new(json!({ "ports": 4 })),
         site,

@@ -6,13 +6,13 @@
 use std::fmt::Write as _;
 
 use mesh::plan::APISERVER_PORT;
-use mesh::{AddressPlan, Block, NodeName};
+use mesh::{AddressPlan, Block};
 use serde_json::{Value, json};
 
 use crate::containerd::IMAGE_REPOSITORY;
 use crate::gateway::in_order;
 use crate::version::KubeadmApi;
-use crate::{BootstrapToken, KubernetesVersion, SitePlan, Uplink};
+use crate::{BootstrapToken, NodePlan, Taint, Uplink};
 
 mod components;
 
@@ -55,7 +55,8 @@ pub fn endpoint(plan: &AddressPlan) -> String {
 
 /// What `kubeadm init` reads.
 #[must_use]
-pub fn init_config(site: &SitePlan, name: &NodeName, block: Block, uplink: Option<&Uplink>) -> String {
+pub fn init_config(plan: &NodePlan, block: Block, uplink: Option<&Uplink>) -> String {
+    let (site, name) = (&plan.site, &plan.machine.name);
     let version = site.kubernetes;
     let api = version.kubeadm_api();
     let mut init = json!({
@@ -66,7 +67,7 @@ pub fn init_config(site: &SitePlan, name: &NodeName, block: Block, uplink: Optio
             "ttl": UNUSED_TOKEN,
         }],
         "localAPIEndpoint": { "advertiseAddress": block.vip(), "bindPort": APISERVER_PORT },
-        "nodeRegistration": registration(version, name, block, &SECOND_TRY_OF_INIT),
+        "nodeRegistration": registration(plan, block, &SECOND_TRY_OF_INIT),
     });
     if api >= KubeadmApi::V1Beta4 {
         init["timeouts"] = json!({
@@ -84,7 +85,8 @@ pub fn init_config(site: &SitePlan, name: &NodeName, block: Block, uplink: Optio
 
 /// What `kubeadm join` reads. It holds the token.
 #[must_use]
-pub fn join_config(site: &SitePlan, name: &NodeName, block: Block, token: &BootstrapToken) -> String {
+pub fn join_config(plan: &NodePlan, block: Block, token: &BootstrapToken) -> String {
+    let site = &plan.site;
     let version = site.kubernetes;
     let api = version.kubeadm_api();
     let mut join = json!({
@@ -97,7 +99,7 @@ pub fn join_config(site: &SitePlan, name: &NodeName, block: Block, token: &Boots
                 "token": token.expose(),
             },
         },
-        "nodeRegistration": registration(version, name, block, &SECOND_TRY_OF_JOIN),
+        "nodeRegistration": registration(plan, block, &SECOND_TRY_OF_JOIN),
     });
     if api >= KubeadmApi::V1Beta4 {
         join["timeouts"] = json!({ "discovery": DISCOVERY, "kubeletHealthCheck": SLOW_MACHINE });
@@ -108,12 +110,23 @@ pub fn join_config(site: &SitePlan, name: &NodeName, block: Block, token: &Boots
 }
 
 /// How the machine presents itself to Kubernetes.
-fn registration(version: KubernetesVersion, name: &NodeName, block: Block, ignored: &[&str]) -> Value {
+fn registration(plan: &NodePlan, block: Block, ignored: &[&str]) -> Value {
+    let version = plan.site.kubernetes;
+    let wanted = plan.spec.arguments();
+    let wanted = wanted.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    let all: Vec<(&str, String)> = wanted.chain([("node-ip", block.vip().to_string())]).collect();
     let mut registration = json!({
-        "name": name,
+        "name": plan.machine.name,
         "criSocket": version.cri_socket(),
-        "kubeletExtraArgs": arguments(version.kubeadm_api(), &[("node-ip", block.vip().to_string())]),
+        "kubeletExtraArgs": arguments(version.kubeadm_api(), &all),
     });
+    // Without any a control plane has the one that kubeadm gives it.
+    if !plan.spec.taints.is_empty() {
+        let taint = |taint: &Taint| {
+            json!({ "key": taint.key, "value": taint.value, "effect": taint.effect.to_string() })
+        };
+        registration["taints"] = plan.spec.taints.iter().map(taint).collect();
+    }
     if version.kubeadm_speaks_cri() {
         registration["ignorePreflightErrors"] = json!(ignored);
     }

@@ -16,6 +16,7 @@ mod fixture;
 pub mod frr;
 pub mod gateway;
 pub mod kubeadm;
+pub mod member;
 pub mod network;
 pub mod node;
 pub mod render;
@@ -28,6 +29,7 @@ pub mod token;
 pub mod tree;
 pub mod version;
 
+pub use member::{NodeSpec, Taint};
 pub use node::{BootLink, Cni, KubernetesSource, NodePlan, PkiFile, RoleDetail, SiteId, SitePlan, Uplink};
 pub use render::{JOIN_LIMIT, RenderError, render};
 pub use secret::Secret;

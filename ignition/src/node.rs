@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use mesh::{AddressPlan, LinkPrefix, Mac, Machine};
 use serde::{Deserialize, Serialize};
 
-use crate::{BootstrapToken, KubernetesVersion, Secret};
+use crate::{BootstrapToken, KubernetesVersion, NodeSpec, Secret};
 
 /// Everything that one machine's config is made of.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct NodePlan {
     pub site: SitePlan,
     /// The machine, as the ledger has it.
     pub machine: Machine,
+    /// What the operator wants of its node.
+    pub spec: NodeSpec,
     /// What only a seed or only a node has.
     pub detail: RoleDetail,
     /// The settings of the machine's own meshboot gateway. They pass through as they are, into a file that only

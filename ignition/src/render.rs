@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mesh::{Block, BlockNumber, Mac, NodeName, Role};
 
+use crate::member::SpecError;
 use crate::tree::Tree;
 use crate::{Config, KubernetesVersion, NodePlan, RoleDetail};
 use crate::{cluster, cni, containerd, gateway, kubeadm, network, routing, system};
@@ -93,6 +94,14 @@ pub enum RenderError {
     /// A mirror's registry is not a host's name.
     #[error("`{0}` is not a registry: expected a host's name, as docker.io, with a port if it has one")]
     Registry(String),
+    /// What is wanted of the node cannot be had.
+    #[error("what is wanted of {machine} cannot be had: {mistake}")]
+    Spec {
+        /// The machine.
+        machine: NodeName,
+        /// The first mistake.
+        mistake: SpecError,
+    },
     /// The config has grown out of proportion.
     #[error(
         "the config has {bytes} octets, more than the {MAX_BYTES} that are served: make the CNI file smaller"
@@ -136,8 +145,8 @@ pub fn tree(plan: &NodePlan) -> Result<Tree, RenderError> {
     cluster::write(&mut tree, plan, block);
     gateway::write(&mut tree, plan);
     let config = match &plan.detail {
-        RoleDetail::Seed { uplink, .. } => kubeadm::init_config(site, &machine.name, block, uplink.as_ref()),
-        RoleDetail::Node { token, .. } => kubeadm::join_config(site, &machine.name, block, token),
+        RoleDetail::Seed { uplink, .. } => kubeadm::init_config(plan, block, uplink.as_ref()),
+        RoleDetail::Node { token, .. } => kubeadm::join_config(plan, block, token),
     };
     tree.file(cluster::KUBEADM_CONFIG, crate::tree::PRIVATE, config);
     Ok(tree)

@@ -30,21 +30,21 @@ impl Hands {
 
     /// Pulls a cable out of its near end, or puts it back: the far end's carrier stays, as with a switch between.
     pub(crate) fn set_cable(&self, cable: &Cable, state: &str) {
-        let domain = self.0.id.domain(cable.near.machine);
+        let domain = self.0.id.domain(&self.0.name_of(cable.near.machine));
         virsh(&["domif-setlink", &domain, &self.0.id.tap(cable.near), state]);
     }
 
     /// Pulls machines' plugs, at once.
     pub(crate) fn power_off(&self, machines: impl IntoIterator<Item = u16>) {
         for machine in machines {
-            virsh(&["destroy", &self.0.id.domain(MachineNumber(machine))]);
+            virsh(&["destroy", &self.0.id.domain(&self.0.name_of(MachineNumber(machine)))]);
         }
     }
 
     /// Gives machines power.
     pub(crate) fn power_on(&self, machines: impl IntoIterator<Item = u16>) {
         for machine in machines {
-            virsh(&["start", &self.0.id.domain(MachineNumber(machine))]);
+            virsh(&["start", &self.0.id.domain(&self.0.name_of(MachineNumber(machine)))]);
         }
     }
 }

@@ -10,7 +10,9 @@ use hardware::firmware::Firmware;
 use hardware::plan::{Size, Uplink};
 use hardware::process::{Invocation, find};
 use hardware::virsh::DomainState;
-use hardware::{Accel, DeploymentId, Libvirt, Owner, Plan, Shape, Spec, daemon, host};
+use hardware::profile::MESH_PORTS;
+use hardware::topology::cables;
+use hardware::{Accel, DeploymentId, Libvirt, MachineNumber, MachineSpec, Owner, Plan, Shape, Spec, daemon, host};
 
 /// From power-on to the first attempt to boot from the network, in software, on a busy computer.
 const FIRMWARE_LIMIT: Duration = Duration::from_secs(120);
@@ -22,17 +24,24 @@ fn is_installed() -> bool {
         && find("qemu-system-x86_64").is_some()
 }
 
+fn blank(number: MachineNumber) -> MachineSpec {
+    MachineSpec {
+        number,
+        name: number.usual_name(),
+        size: Size { memory_mib: 256, cpus: 1 },
+        disk: 1 << 20,
+        ports: MESH_PORTS,
+    }
+}
+
 fn spec(directory: &Path, nodes: u16) -> Result<Spec> {
     Ok(Spec {
         owner: Owner {
             deployment: DeploymentId::random(),
             directory: directory.to_str().context("a test's directory is UTF-8")?.to_owned(),
         },
-        nodes,
-        shape: Shape::Line,
-        seed: Size { memory_mib: 256, cpus: 1 },
-        node: Size { memory_mib: 256, cpus: 1 },
-        node_disk: 1 << 20,
+        machines: (0..=nodes).map(MachineNumber).map(blank).collect(),
+        cables: cables(Shape::Line, nodes),
         accel: Accel::Tcg,
         seed_comes_first: false,
         firmware: Firmware::find().context("OVMF is installed")?,

@@ -8,7 +8,7 @@ use hardware::libvirt::RemoveError;
 use hardware::process::RunError;
 use hardware::{Libvirt, host};
 
-use crate::deployment::{Deployment, Directory};
+use crate::deployment::{Deployment, Directory, Wanted};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::teardown;
 use crate::verbs::Context;
@@ -25,65 +25,87 @@ const EMPTY_CACHE: u64 = 4 * GIB;
 const IPV6_SWITCH: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
 
 /// IPv6, and memory and disk for all machines.
-pub(super) fn resources(context: &Context, machines: u16) -> Result<(), Failure> {
+pub(crate) fn resources(context: &Context, wanted: &Wanted) -> Result<(), Failure> {
     if std::fs::read_to_string(IPV6_SWITCH).map_or(true, |text| text.trim() != "0") {
         let failure =
             Failure::new(Code::Unavailable, "IPv6 is off on this computer, and a mesh has nothing else");
         return Err(failure.next("sysctl net.ipv6.conf.all.disable_ipv6=0"));
     }
-    memory(context, machines)?;
-    disk(context, machines)
+    let sizes: Vec<u32> = wanted.machines.iter().map(|machine| machine.memory_mib).collect();
+    memory(&sizes)?;
+    disk(context, wanted.machines.len())
 }
 
-fn memory(context: &Context, machines: u16) -> Result<(), Failure> {
-    let (seed, node) = (context.settings.libvirt.seed_memory_mib, context.settings.libvirt.memory_mib);
+/// Memory for the seed and so many MiB for each of the machines after it.
+fn memory(sizes: &[u32]) -> Result<(), Failure> {
     let free =
         host::available_memory_mib().context("cannot tell how much memory is free").or_fail(Code::Io)?;
-    let fit = host::nodes_that_fit(free, seed, node);
-    if fit.is_some_and(|fit| fit >= u64::from(machines)) {
+    let fit = host::how_many_fit(free, sizes.iter().copied());
+    if fit == sizes.len() {
         return Ok(());
     }
     let fits = match fit {
-        None => "not even the seed fits".to_owned(),
-        Some(0) => "only the seed fits".to_owned(),
-        Some(fit) => format!("the seed and {fit} of them would fit"),
+        0 => "not even the seed fits".to_owned(),
+        1 => "only the seed fits".to_owned(),
+        fit => format!("the seed and {} of them would fit", fit - 1),
+    };
+    let (seed, nodes) = (sizes.first().copied().unwrap_or_default(), sizes.get(1..).unwrap_or_default());
+    let each = match (nodes.iter().min(), nodes.iter().max()) {
+        (Some(least), Some(most)) if least == most => format!("{least} MiB"),
+        (Some(least), Some(most)) => format!("{least} to {most} MiB"),
+        (None, _) | (_, None) => "no MiB".to_owned(),
     };
     let message = format!(
-        "there is not enough memory for {machines} machines of {node} MiB and a seed of {seed} MiB: {free} MiB are \
-         free, {fits}"
+        "there is not enough memory for {} machines of {each} and a seed of {seed} MiB: {free} MiB are free, {fits}",
+        nodes.len()
     );
     let next = match fit {
-        Some(fit @ 1..) => format!("./deploy libvirt {fit}, or less memory for each with --memory"),
-        None | Some(0) => "give each less with --memory and --seed-memory, or free some".to_owned(),
+        0 | 1 => "give each less with --memory and --seed-memory, or free some".to_owned(),
+        fit => format!("./deploy libvirt {}, or less memory for each with --memory", fit - 1),
     };
     Err(Failure::new(Code::Unavailable, message).next(next))
 }
 
-fn disk(context: &Context, machines: u16) -> Result<(), Failure> {
+/// Memory and disk for one machine more.
+pub(crate) fn room_for_another(context: &Context, memory_mib: u32) -> Result<(), Failure> {
+    let free =
+        host::available_memory_mib().context("cannot tell how much memory is free").or_fail(Code::Io)?;
+    if host::how_many_fit(free, [memory_mib]) == 0 {
+        let message =
+            format!("there is not enough memory for a machine of {memory_mib} MiB: {free} MiB are free");
+        return Err(Failure::new(Code::Unavailable, message).next("give it less with --memory, or free some"));
+    }
+    room(context.directory.path(), NODE_DISK, "the machine's disk")
+}
+
+fn disk(context: &Context, machines: usize) -> Result<(), Failure> {
     let (cluster, cache) = (context.directory.path(), context.cache.as_path());
     let images = if cache.join("images").is_dir() { 0 } else { EMPTY_CACHE };
-    let disks = SEED_DISK + NODE_DISK * u64::from(machines);
+    let nodes = u64::try_from(machines.saturating_sub(1)).unwrap_or(u64::MAX);
+    let disks = NODE_DISK.saturating_mul(nodes).saturating_add(SEED_DISK);
     let wants = if device(cluster) == device(cache) {
-        vec![(cluster, disks + images, "the machines' disks and the images")]
+        vec![(cluster, disks.saturating_add(images), "the machines' disks and the images")]
     } else {
         vec![(cluster, disks, "the machines' disks"), (cache, images, "the images")]
     };
-    for (path, want, what) in wants {
-        let free = host::free_disk(path)
-            .with_context(|| format!("cannot tell how much room there is for {}", path.display()))
-            .or_fail(Code::Io)?;
-        if free < want {
-            let message = format!(
-                "there is no room for {what} in {}: {:.1} GiB are wanted, {:.1} GiB are free",
-                path.display(),
-                gib(want),
-                gib(free)
-            );
-            let next = "free some, or choose other places with --cluster and --cache";
-            return Err(Failure::new(Code::CannotCreate, message).next(next));
-        }
+    wants.into_iter().try_for_each(|(path, want, what)| room(path, want, what))
+}
+
+fn room(path: &Path, want: u64, what: &str) -> Result<(), Failure> {
+    let free = host::free_disk(path)
+        .with_context(|| format!("cannot tell how much room there is for {}", path.display()))
+        .or_fail(Code::Io)?;
+    if free >= want {
+        return Ok(());
     }
-    Ok(())
+    let message = format!(
+        "there is no room for {what} in {}: {:.1} GiB are wanted, {:.1} GiB are free",
+        path.display(),
+        gib(want),
+        gib(free)
+    );
+    let next = "free some, or choose other places with --cluster and --cache";
+    Err(Failure::new(Code::CannotCreate, message).next(next))
 }
 
 fn gib(octets: u64) -> f64 {
@@ -98,7 +120,7 @@ fn device(path: &Path) -> Option<u64> {
 }
 
 /// No deployment is here. Files alone, of one that was interrupted before it made anything, are removed.
-pub(super) async fn no_deployment(directory: &Directory, libvirt: &Libvirt) -> Result<(), Failure> {
+pub(crate) async fn no_deployment(directory: &Directory, libvirt: &Libvirt) -> Result<(), Failure> {
     let exists = |message: String| {
         Err(Failure::new(Code::CannotCreate, message).next("./teardown, then deploy again"))
     };
@@ -140,7 +162,7 @@ fn is_empty(path: &Path) -> bool {
 }
 
 /// No other deployment is on this computer: it would have the same addresses.
-pub(super) async fn no_conflict(libvirt: &Libvirt, directory: &Directory) -> Result<(), Failure> {
+pub(crate) async fn no_conflict(libvirt: &Libvirt, directory: &Directory) -> Result<(), Failure> {
     let found = libvirt.survey().await.or_fail(Code::Unavailable)?;
     let mut others = found.iter().filter(|object| object.owner.directory != directory.text());
     match others.find(|object| object.name.ends_with("-uplink")) {

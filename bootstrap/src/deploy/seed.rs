@@ -1,7 +1,6 @@
 //! What a seed is told before its first boot: who it is, its keys, its way out, and what it serves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +9,7 @@ use aws_lc_rs::rand;
 use hardware::process::Invocation;
 use hardware::profile::MESH_PORTS;
 use hardware::{DeploymentId, End, MachineNumber};
-use ignition::{KubernetesSource, NodePlan, RoleDetail, Secret, SiteId, SitePlan, Uplink};
+use ignition::{KubernetesSource, NodePlan, NodeSpec, RoleDetail, Secret, SiteId, SitePlan, Uplink};
 use images::catalog::Catalog;
 use images::store::Digest;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -18,11 +17,11 @@ use mesh::plan::APISERVER_PORT;
 use mesh::{BlockNumber, Mac, Machine, MachineId, NodeName, Port, PortIndex, Role, RouterId};
 use uuid::Uuid;
 
-use crate::deployment::Directory;
+use crate::deployment::{Directory, seed_addresses};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::render::{ARTEFACT_FOLDER, LEDGER};
 use crate::gateway::settings::{
-    Artefact, BootArtefacts, GatewaySettings, RegistrySettings, RelaySettings, SeedSettings,
+    Artefact, BootArtefacts, GatewaySettings, RegistrySettings, RelaySettings, Reservation, SeedSettings,
 };
 use crate::pki::Pki;
 use crate::settings::{LibvirtSettings, Settings};
@@ -57,8 +56,10 @@ pub(super) struct Seed<'a> {
     pub(super) identity: &'a Identity,
     /// Its port to the world outside.
     pub(super) uplink: Option<Uplink>,
-    /// The names of machines that are known before they come.
-    pub(super) names: BTreeMap<Uuid, NodeName>,
+    /// What is wanted of machines that are known before they come.
+    pub(super) reservations: BTreeMap<Uuid, Reservation>,
+    /// What is wanted of the seed's own node.
+    pub(super) spec: NodeSpec,
     /// What it serves.
     pub(super) catalog: &'a Catalog,
     /// Its ports that are served whatever is wrong with their links.
@@ -141,6 +142,7 @@ impl Seed<'_> {
         let plan = NodePlan {
             site,
             machine: self.identity.machine.clone(),
+            spec: self.spec.clone(),
             detail: RoleDetail::Seed { uplink: self.uplink.clone(), pki: pki.files() },
             gateway_settings: Secret::new(
                 serde_json::to_value(&gateway).context("cannot write the gateway's settings")?,
@@ -185,7 +187,7 @@ impl Seed<'_> {
                 root: artefact(&catalog.root),
                 layer: artefact(&catalog.layer),
             },
-            names: self.names.clone(),
+            reservations: self.reservations.clone(),
             artefact_folders: vec![PathBuf::from(ARTEFACT_FOLDER), store.join(STORE_ARTEFACTS)],
             sources: Vec::new(),
             ledger: PathBuf::from(LEDGER),
@@ -214,15 +216,9 @@ fn password() -> Result<Secret<String>, Failure> {
     Ok(Secret::new(hex::encode(octets)))
 }
 
-/// The names that virtual machines will have, by their SMBIOS UUIDs.
-pub(super) fn node_names(id: DeploymentId, machines: u16) -> Result<BTreeMap<Uuid, NodeName>, Failure> {
-    let numbers = (1..=machines).map(MachineNumber);
-    Ok(numbers.map(|number| (id.machine_uuid(number), node_name(number))).collect())
-}
-
 /// The seed's end of the network to this computer.
 pub(super) fn libvirt_uplink(id: DeploymentId, settings: &LibvirtSettings) -> Uplink {
-    let (v4, v6) = uplink_addresses(settings);
+    let (v4, v6) = seed_addresses(settings);
     let v4 = Ipv4Net::new(v4, settings.host_v4.prefix_len()).map(IpNet::V4);
     let v6 = Ipv6Net::new(v6, settings.host_v6.prefix_len()).map(IpNet::V6);
     Uplink {
@@ -231,12 +227,6 @@ pub(super) fn libvirt_uplink(id: DeploymentId, settings: &LibvirtSettings) -> Up
         gateways: vec![settings.host_v4.addr().into(), settings.host_v6.addr().into()],
         automatic: false,
     }
-}
-
-/// The seed's addresses there: those after this computer's.
-pub(super) fn uplink_addresses(settings: &LibvirtSettings) -> (Ipv4Addr, Ipv6Addr) {
-    let v4 = Ipv4Addr::from_bits(settings.host_v4.addr().to_bits() + 1);
-    (v4, Ipv6Addr::from_bits(settings.host_v6.addr().to_bits() + 1))
 }
 
 /// Makes the operator's SSH key and returns its public half.
@@ -255,7 +245,7 @@ async fn ssh_key(directory: &Directory) -> Result<String, Failure> {
 }
 
 fn node_name(number: MachineNumber) -> NodeName {
-    number.name().parse().expect("these names are made of letters and digits")
+    number.usual_name().parse().expect("these names are made of letters and digits")
 }
 
 fn port_index(index: u8) -> PortIndex {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hardware::{DeploymentId, profile};
-use ignition::Uplink;
+use ignition::{NodeSpec, Uplink};
 use indicatif::HumanBytes;
 use uuid::Uuid;
 
@@ -56,7 +56,8 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
     let seed = seed::Seed {
         identity: &identity,
         uplink,
-        names: BTreeMap::new(),
+        reservations: BTreeMap::new(),
+        spec: NodeSpec::default(),
         catalog: &catalog,
         forced_links: settings.usb.forced_links.iter().cloned().collect(),
     };

@@ -1,5 +1,8 @@
 //! Gives machines power, one after the other as their neighbours can serve them, and waits until each is Ready.
 //!
+//! A machine that was a node before is Ready when Kubernetes says so of another boot than before: it goes on calling a
+//! machine Ready for most of a minute after its power was cut.
+//!
 //! Firmware that nobody answers keeps a processor busy for nothing, so a machine is started when the machine
 //! before it serves. In software emulation, where processors are what lacks, that machine must have joined the cluster
 //! too, and only as many boot at once as there are processors beside the seed's: what a machine does between joining and
@@ -25,8 +28,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// How long libvirt may be silent, as while it is restarted: machines run on without it.
 const LIBVIRT_LIMIT: Duration = Duration::from_mins(1);
 
-/// Waits for the machines of one deployment.
-pub(super) struct Waiter<'a> {
+/// Waits for machines of one deployment.
+pub(crate) struct Waiter<'a> {
     plan: &'a Plan,
     observer: Observer,
     libvirt: &'a Libvirt,
@@ -38,6 +41,9 @@ pub(super) struct Waiter<'a> {
 /// What has happened so far.
 #[derive(Debug, Default)]
 struct Course {
+    wanted: BTreeSet<MachineNumber>,
+    /// The boots that Kubernetes knew of before.
+    before: BTreeMap<MachineNumber, String>,
     started: BTreeMap<MachineNumber, Instant>,
     ready: BTreeSet<MachineNumber>,
     /// Since when libvirt has not answered.
@@ -47,7 +53,8 @@ struct Course {
 // === impl Waiter ===
 
 impl<'a> Waiter<'a> {
-    pub(super) async fn new(
+    /// A waiter for machines of `plan`, which holds all of the deployment's.
+    pub(crate) async fn new(
         deployment: &Deployment,
         plan: &'a Plan,
         context: &Context,
@@ -59,16 +66,25 @@ impl<'a> Waiter<'a> {
         Ok(Self { plan, observer, libvirt, reporter, limit: context.settings.libvirt.timeout, emulated })
     }
 
-    /// Returns when every machine is Ready, with what the witnesses last said.
-    pub(super) async fn run(&self) -> Result<Observation, Failure> {
+    /// Gives the machines that are `wanted` power. Returns when each is Ready, with what the witnesses last said.
+    pub(crate) async fn run(&self, wanted: BTreeSet<MachineNumber>) -> Result<Observation, Failure> {
         let begun = Instant::now();
-        let mut course = Course::default();
-        self.reporter.stage("the seed");
-        self.start(MachineNumber::SEED, &mut course).await?;
+        let mut course = Course { wanted, ..Course::default() };
+        if course.wanted.contains(&MachineNumber::SEED) {
+            self.reporter.stage("the seed");
+        } else {
+            self.reporter.stage("the machines");
+            let boots = self.observer.observe().await.machines.into_iter();
+            course.before =
+                boots.filter_map(|machine| Some((MachineNumber(machine.number?), machine.boot?))).collect();
+        }
+        if course.wanted.contains(&MachineNumber::SEED) {
+            self.start(MachineNumber::SEED, &mut course).await?;
+        }
         loop {
             let observation = self.observer.observe().await;
             self.note_ready(&observation, &mut course);
-            if course.ready.len() == self.plan.domains().count() {
+            if course.ready == course.wanted {
                 return Ok(observation);
             }
             self.start_next(&observation, &mut course).await?;
@@ -83,24 +99,32 @@ impl<'a> Waiter<'a> {
 
     async fn start(&self, number: MachineNumber, course: &mut Course) -> Result<(), Failure> {
         let domain = self.domain(number)?;
+        if self.libvirt.virsh.state(&domain.name).await.or_fail(Code::Unavailable)? == DomainState::Running {
+            course.before.remove(&number);
+            course.started.insert(number, Instant::now());
+            self.reporter.line(&format!("{} has power already", domain.machine_name));
+            return Ok(());
+        }
         let started = self.libvirt.virsh.start_domain(&domain.name).await.or_fail(Code::Unavailable);
         started.map_err(|failure| failure.next("look at the reason, then ./teardown"))?;
         course.started.insert(number, Instant::now());
-        self.reporter.line(&format!("{number} has power ({})", console_hint(domain)));
+        self.reporter.line(&format!("{} has power ({})", domain.machine_name, console_hint(domain)));
         Ok(())
     }
 
     fn note_ready(&self, observation: &Observation, course: &mut Course) {
         let ready = observation.machines.iter().filter(|machine| machine.ready == Some(true));
-        for number in ready.filter_map(|machine| machine.number).map(MachineNumber) {
-            if !course.ready.insert(number) {
+        for machine in ready {
+            let Some(number) = machine.number.map(MachineNumber) else { continue };
+            let again = course.before.get(&number).is_some_and(|before| machine.boot.as_ref() == Some(before));
+            let is_new = course.wanted.contains(&number) && !again && course.ready.insert(number);
+            if !is_new {
                 continue;
             }
             let seconds = course.started.get(&number).map_or(0, |started| started.elapsed().as_secs());
-            let served = observation.machine(number).and_then(|machine| machine.served_by.clone());
-            let served = served.map(|by| format!(", served by {by}")).unwrap_or_default();
-            self.reporter.line(&format!("{number} is Ready after {seconds} s{served}"));
-            if number == MachineNumber::SEED {
+            let served = machine.served_by.as_ref().map(|by| format!(", served by {by}")).unwrap_or_default();
+            self.reporter.line(&format!("{} is Ready after {seconds} s{served}", machine.name));
+            if number == MachineNumber::SEED && course.wanted.len() > 1 {
                 self.reporter.stage("the machines");
             }
         }
@@ -111,20 +135,26 @@ impl<'a> Waiter<'a> {
         // One processor is the seed's, which every machine that joins keeps busy.
         let at_once = if self.emulated { host::processors().saturating_sub(1).max(1) } else { usize::MAX };
         let known = |number: MachineNumber| {
-            observation.machine(number).is_some_and(|machine| machine.ready.is_some())
+            let joined = |machine: &MachineView| {
+                machine.ready.is_some() && machine.boot.as_ref() != course.before.get(&number)
+            };
+            observation.machine(number).is_some_and(joined)
         };
         let serves = |number: MachineNumber| {
             let settled = !self.emulated || known(number);
             settled && observation.machine(number).is_some_and(|machine| machine.serves)
         };
         let cables = self.plan.cables.iter();
+        let ends = cables.flat_map(|cable| [(cable.near, cable.far), (cable.far, cable.near)]);
         let served: BTreeSet<MachineNumber> =
-            cables.filter(|cable| serves(cable.near.machine)).map(|cable| cable.far.machine).collect();
-        for number in served {
-            let booting = course.started.keys().filter(|number| !known(**number)).count();
-            if booting < at_once && !course.started.contains_key(&number) {
-                self.start(number, course).await?;
-            }
+            ends.filter(|(near, _)| serves(near.machine)).map(|(_, far)| far.machine).collect();
+        let waiting: Vec<MachineNumber> = served
+            .into_iter()
+            .filter(|number| course.wanted.contains(number) && !course.started.contains_key(number))
+            .collect();
+        let booting = course.started.keys().filter(|number| !known(**number)).count();
+        for number in waiting.into_iter().take(at_once.saturating_sub(booting)) {
+            self.start(number, course).await?;
         }
         Ok(())
     }
@@ -160,7 +190,10 @@ impl<'a> Waiter<'a> {
     }
 
     fn too_late(&self, observation: &Observation, course: &Course) -> Failure {
-        let late = observation.machines.iter().filter(|machine| !is_ready(machine, course));
+        let is_wanted = |machine: &&MachineView| {
+            machine.number.is_some_and(|number| course.wanted.contains(&MachineNumber(number)))
+        };
+        let late = observation.machines.iter().filter(is_wanted).filter(|machine| !is_ready(machine, course));
         let late: Vec<String> = late.map(describe).collect();
         let minutes = self.limit.as_secs() / 60;
         let message = format!("not every machine was Ready within {minutes} minutes: {}", late.join("; "));
@@ -174,7 +207,7 @@ impl<'a> Waiter<'a> {
 
     fn domain(&self, number: MachineNumber) -> Result<&DomainPlan, Failure> {
         let found = self.plan.domains().find(|domain| domain.machine == number);
-        found.ok_or_else(|| Failure::new(Code::Software, format!("the plan has no {number}")))
+        found.ok_or_else(|| Failure::new(Code::Software, format!("the plan has no {}", number.usual_name())))
     }
 }
 

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use ignition::NodeSpec;
 use jiff::Timestamp;
 use mesh::store::{TransactError, transact};
-use mesh::{AdmitError, Claim, Ledger, Machine, MachineId, allocate};
+use mesh::{AdmitError, Claim, Ledger, Mac, Machine, MachineId, NodeName, allocate};
 
 use super::admit::{Refusal, Request, check_alive, claim, tie};
 use super::api::Api;
 use super::follow::{Follower, Journey};
 use super::render::node_config;
-use super::settings::GatewaySettings;
+use super::settings::{GatewaySettings, Reservation};
 use crate::join::{self, Cluster, Grant, NodeState};
 use crate::store::journal::MeshStore;
 
@@ -55,17 +56,32 @@ impl Admitter {
     /// See [`AnswerError`]. What was durable before the failure stays and is found again at the next request.
     pub async fn answer(&self, request: Request) -> Result<String, AnswerError> {
         let cluster = self.api.cluster().map_err(|reason| AnswerError::NotReady(anyhow::anyhow!(reason)))?;
-        let (claim, machine) = self.admit(request.clone()).await?;
+        let wanted = self.reservation(&cluster, &request).await.map_err(AnswerError::NotReady)?;
+        let (claim, machine) = self.admit(request.clone(), wanted.as_ref()).await?;
         let before = cluster.node(&machine.name).await.map_err(AnswerError::NotReady)?;
         self.tie(&claim, &machine, &request, before.clone()).await?;
-        self.configure(&cluster, &claim, &machine, &request, before).await.map_err(AnswerError::NotReady)
+        let spec = wanted.map(|wanted| wanted.spec).unwrap_or_default();
+        self.configure(&cluster, &claim, &machine, &request, spec, before).await.map_err(AnswerError::NotReady)
     }
 
-    async fn admit(&self, request: Request) -> Result<(Claim, Machine), AnswerError> {
+    /// What the operator wants of the machine: what he said last is in Kubernetes.
+    async fn reservation(&self, cluster: &Cluster, request: &Request) -> Result<Option<Reservation>> {
+        let ports: Vec<Mac> = request.ports.iter().map(|(mac, _)| *mac).collect();
+        let later = cluster.reservation(request.uuid, &ports).await?;
+        let first = || request.uuid.and_then(|uuid| self.settings.reservations.get(&uuid).cloned());
+        Ok(later.or_else(first))
+    }
+
+    async fn admit(
+        &self,
+        request: Request,
+        wanted: Option<&Reservation>,
+    ) -> Result<(Claim, Machine), AnswerError> {
         let this = self.clone();
+        let name = wanted.map(|wanted| wanted.name.clone());
         blocking(move || {
             transact(&*this.store, |ledger| {
-                let claim = claim(&this.settings.site.plan, ledger, &request, this.wanted_name(ledger, &request))?;
+                let claim = claim(&this.settings.site.plan, ledger, &request, free_name(ledger, &request, name.as_ref()))?;
                 let admission = allocate::admit(ledger, &this.settings.site.plan, &claim)?;
                 if admission.change.is_some() {
                     let machine = &admission.machine;
@@ -101,10 +117,11 @@ impl Admitter {
         claim: &Claim,
         machine: &Machine,
         request: &Request,
+        spec: NodeSpec,
         before: Option<NodeState>,
     ) -> Result<String> {
         let token = join::new_token()?;
-        let config = node_config(&self.settings, machine, token.clone(), request.link, claim.boot_mac)?;
+        let config = node_config(&self.settings, machine, spec, token.clone(), request.link, claim.boot_mac)?;
         let grant = Grant::for_next_boot(machine, before.as_ref(), Timestamp::now());
         cluster.mint(&token, &self.settings.machine.name, &grant).await?;
         tracing::info!(node = %machine.name, link = %request.link, token = token.id(), "configuration handed out");
@@ -112,12 +129,13 @@ impl Admitter {
         self.follower.follow(cluster.clone(), journey);
         Ok(config)
     }
+}
 
-    fn wanted_name(&self, ledger: &Ledger, request: &Request) -> Option<mesh::NodeName> {
-        let name = request.uuid.and_then(|uuid| self.settings.names.get(&uuid))?;
-        let owner = ledger.machine_named(name.as_str()).map(|machine| machine.id);
-        (owner.is_none() || owner == request.uuid.map(MachineId)).then(|| name.clone())
-    }
+/// The wanted name, unless another machine has it.
+fn free_name(ledger: &Ledger, request: &Request, name: Option<&NodeName>) -> Option<NodeName> {
+    let name = name?;
+    let owner = ledger.machine_named(name.as_str()).map(|machine| machine.id);
+    (owner.is_none() || owner == request.uuid.map(MachineId)).then(|| name.clone())
 }
 
 /// Runs a transaction where it may block.

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ignition::{BootLink, BootstrapToken, NodePlan, RoleDetail, Secret};
+use ignition::{BootLink, BootstrapToken, NodePlan, NodeSpec, RoleDetail, Secret};
 use ipnet::Ipv6Net;
 use mesh::block::BLOCK_PREFIX_LEN;
 use mesh::{Block, LinkId, Mac, Machine};
@@ -28,6 +28,7 @@ const MAX_SOURCES: usize = 5;
 pub fn node_config(
     ours: &GatewaySettings,
     machine: &Machine,
+    spec: NodeSpec,
     token: BootstrapToken,
     link: LinkId,
     boot_mac: Mac,
@@ -54,6 +55,7 @@ pub fn node_config(
     let plan = NodePlan {
         site: ours.site.clone(),
         machine: machine.clone(),
+        spec,
         detail: RoleDetail::Node { token, boot: Some(BootLink { mac: boot_mac, prefix }) },
         gateway_settings: Secret::new(
             serde_json::to_value(&theirs).context("cannot write the gateway's settings")?,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use ignition::SitePlan;
+use ignition::{NodeSpec, SitePlan};
 use images::store::Digest;
 use images::upstream::Credentials;
 use mesh::{Block, Machine, NodeName};
@@ -27,9 +27,10 @@ pub struct GatewaySettings {
     pub machine: Machine,
     /// The files that machines boot from.
     pub boot: BootArtefacts,
-    /// Names that the operator wants for machines, by SMBIOS UUID.
+    /// What the operator wants of machines that may come, by SMBIOS UUID. Those that were reserved later are in
+    /// Kubernetes.
     #[serde(default)]
-    pub names: BTreeMap<Uuid, NodeName>,
+    pub reservations: BTreeMap<Uuid, Reservation>,
     /// Folders that hold artefacts by sha256, most wanted first. New ones are stored beside the images.
     pub artefact_folders: Vec<PathBuf>,
     /// Who has the artefacts that are missing here, nearest first.
@@ -52,6 +53,17 @@ pub struct GatewaySettings {
     /// This machine's ports, by name or Ethernet address, that are served whatever is wrong with their links.
     #[serde(default)]
     pub forced_links: BTreeSet<String>,
+}
+
+/// What the operator wants of a machine that may come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reservation {
+    /// The name of its node.
+    pub name: NodeName,
+    /// What is wanted of its node.
+    #[serde(default)]
+    pub spec: NodeSpec,
 }
 
 /// What machines are told besides their addresses and the site's name servers.

@@ -7,7 +7,7 @@ fn machine(number: u16, id: hardware::DeploymentId) -> Machine {
     let mac = id.mac(End { machine: MachineNumber(number), port: 0 });
     Machine {
         id: MachineId(id.machine_uuid(MachineNumber(number))),
-        name: MachineNumber(number).name().parse::<NodeName>().unwrap(),
+        name: MachineNumber(number).usual_name().parse::<NodeName>().unwrap(),
         role: if number == 0 { Role::Seed } else { Role::Node },
         block: AddressPlan::default().preferred_number(mac),
         router_id: u32::from(number + 1).try_into().unwrap(),
@@ -35,10 +35,14 @@ fn observer(machines: u16) -> Observer {
         AddressPlan::default(),
         machine(0, id),
     );
-    deployment.machines = machines;
+    deployment.machines = crate::deployment::records(machines);
     deployment.cables = hardware::topology::cables(hardware::Shape::Grid, machines);
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Observer { deployment, pages: reqwest::Client::builder().no_proxy().build().unwrap(), kubernetes: None }
+}
+
+fn record(observer: &Observer, number: u16) -> &MachineRecord {
+    observer.deployment.machine(MachineNumber(number)).unwrap()
 }
 
 #[test]
@@ -54,9 +58,9 @@ fn who_sent_most_is_who_served() {
         answered: BTreeMap::from([(all[4].id, None)]),
         machines: all.clone(),
     };
-    let nodes = BTreeMap::from([("node4".to_owned(), Readiness { ready: true, reason: String::new() })]);
-    let running = [id.domain(MachineNumber(4))];
-    let view = observer.view(MachineNumber(4), &pages, &nodes, Some(&running));
+    let nodes = BTreeMap::from([("node4".to_owned(), Readiness { ready: true, reason: String::new(), boot: None })]);
+    let running = [id.domain("node4")];
+    let view = observer.view(record(&observer, 4), &pages, &nodes, Some(&running));
     assert_eq!(view.served_by.as_deref(), Some("node2 port 1"));
     assert_eq!((view.stage, view.ready), (Some(Stage::Ready), Some(true)));
     assert_eq!(view.power.as_deref(), Some("running"));
@@ -66,13 +70,13 @@ fn who_sent_most_is_who_served() {
 #[test]
 fn a_machine_that_nobody_serves_yet_says_whom_it_waits_for() {
     let observer = observer(4);
-    let running = [observer.deployment.id.domain(MachineNumber(4))];
-    let view = observer.view(MachineNumber(4), &Pages::default(), &BTreeMap::new(), Some(&running));
+    let running = [observer.deployment.id.domain("node4")];
+    let view = observer.view(record(&observer, 4), &Pages::default(), &BTreeMap::new(), Some(&running));
     assert_eq!(view.reason.as_deref(), Some("waits for node2 or node3 to serve it"));
-    let view = observer.view(MachineNumber(3), &Pages::default(), &BTreeMap::new(), Some(&running));
+    let view = observer.view(record(&observer, 3), &Pages::default(), &BTreeMap::new(), Some(&running));
     assert_eq!(view.reason.as_deref(), Some("it is off"));
     let pages = Pages { machines: vec![machine(4, observer.deployment.id)], ..Pages::default() };
-    let view = observer.view(MachineNumber(4), &pages, &BTreeMap::new(), Some(&running));
+    let view = observer.view(record(&observer, 4), &pages, &BTreeMap::new(), Some(&running));
     assert_eq!(view.reason.as_deref(), Some("node2 or node3, who serves it, does not answer"));
 }
 

@@ -17,6 +17,10 @@ use mesh::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::reservation::{ReservationObject, ReservationSpec, Which};
+
+mod reservation;
+
 /// The API group of all objects here.
 pub const GROUP: &str = "meshboot.io";
 

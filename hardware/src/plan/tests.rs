@@ -1,6 +1,19 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::profile::MESH_PORTS;
+use crate::topology::{Shape, cables};
+
+fn machine(number: MachineNumber) -> MachineSpec {
+    let memory_mib = if number == MachineNumber::SEED { 3072 } else { 2048 };
+    MachineSpec {
+        number,
+        name: number.usual_name(),
+        size: Size { memory_mib, cpus: 2 },
+        disk: 10 << 30,
+        ports: MESH_PORTS,
+    }
+}
 
 pub(crate) fn spec(nodes: u16) -> Spec {
     Spec {
@@ -8,11 +21,8 @@ pub(crate) fn spec(nodes: u16) -> Spec {
             deployment: DeploymentId(Uuid::from_u128(0x3fa2_b1c4_0000_4000_8000_0000_dead_beef)),
             directory: "/srv/mesh/cluster".to_owned(),
         },
-        nodes,
-        shape: Shape::Grid,
-        seed: Size { memory_mib: 3072, cpus: 2 },
-        node: Size { memory_mib: 2048, cpus: 2 },
-        node_disk: 10 << 30,
+        machines: (0..=nodes).map(MachineNumber).map(machine).collect(),
+        cables: cables(Shape::Grid, nodes),
         accel: Accel::Tcg,
         seed_comes_first: true,
         firmware: Firmware {
@@ -39,11 +49,11 @@ fn four_machines_have_five_cables_and_a_way_out() {
         [
             "meshboot-3fa2-uplink",
             "meshboot-3fa2-loose",
-            "meshboot-3fa2-seed-node1",
-            "meshboot-3fa2-node1-node2",
-            "meshboot-3fa2-node1-node3",
-            "meshboot-3fa2-node2-node4",
-            "meshboot-3fa2-node3-node4",
+            "meshboot-3fa2-c1-seed-node1",
+            "meshboot-3fa2-c2-node1-node2",
+            "meshboot-3fa2-c3-node1-node3",
+            "meshboot-3fa2-c4-node2-node4",
+            "meshboot-3fa2-c5-node3-node4",
         ]
     );
     assert_eq!(plan.domains().count(), 5);
@@ -93,4 +103,26 @@ fn only_nodes_boot_from_the_network_and_only_by_cabled_ports() {
         })
         .collect();
     assert_eq!(entries, [0, 3, 2, 2, 2]);
+}
+
+#[test]
+fn what_is_added_are_a_machine_and_its_cables() {
+    let mut spec = spec(4);
+    let whole = Plan::new(&spec);
+    spec.machines.push(MachineSpec { name: "rack2-pi".to_owned(), ports: 8, ..machine(MachineNumber(7)) });
+    let end = |number, port| End { machine: MachineNumber(number), port };
+    spec.cables.push(Cable { number: 9, near: end(3, 3), far: end(7, 0) });
+    spec.cables.push(Cable { number: 10, near: end(3, 2), far: end(7, 7) });
+
+    let added = Plan::of_machine(&spec, MachineNumber(7));
+    let names: Vec<&str> = added.networks().map(|network| network.name.as_str()).collect();
+    assert_eq!(names, ["meshboot-3fa2-c9-node3-rack2-pi", "meshboot-3fa2-c10-node3-rack2-pi"]);
+    let [domain] = added.domains().collect::<Vec<_>>()[..] else { panic!("one machine is added") };
+    assert_eq!((domain.name.as_str(), domain.ports.len()), ("meshboot-3fa2-rack2-pi", 8));
+    assert_eq!(domain.ports.iter().filter(|port| port.plugged).count(), 2);
+
+    let again = Plan::new(&spec);
+    assert_eq!(again.objects.len(), whole.objects.len() + added.objects.len(), "and nothing else");
+    let port = spec.mesh_port(end(3, 3));
+    assert!(port.plugged && port.network == names[0] && !whole.networks().any(|old| old.name == port.network));
 }

@@ -25,8 +25,31 @@ fn a_line_is_a_line() {
 }
 
 #[test]
+fn rings_are_closed() {
+    assert_eq!(pairs(Shape::Ring, 1), [(0, 1)]);
+    assert_eq!(pairs(Shape::Ring, 2), [(0, 1), (0, 2), (1, 2)]);
+    assert_eq!(pairs(Shape::Ring, 3), [(0, 1), (0, 3), (1, 2), (3, 2)]);
+    assert_eq!(pairs(Shape::Ring, 4), [(0, 1), (0, 4), (1, 2), (4, 3), (2, 3)]);
+}
+
+#[test]
+fn cables_of_any_hand_are_put_in_order() {
+    for shape in [Shape::Grid, Shape::Line, Shape::Ring] {
+        let usual = cables(shape, 9);
+        let turned = |cable: &Cable| Cable { near: cable.far, far: cable.near, ..*cable };
+        let laid: Vec<Cable> = usual.iter().rev().map(turned).collect();
+        assert_eq!(from_seed(&laid), usual, "{shape}");
+    }
+    let end = |machine| End { machine: MachineNumber(machine), port: 0 };
+    let adrift = Cable { number: 1, near: end(8), far: end(7) };
+    let mut with = cables(Shape::Line, 2);
+    with.insert(0, adrift);
+    assert_eq!(from_seed(&with).last().map(|cable| cable.number), Some(1));
+}
+
+#[test]
 fn every_machine_is_reached_and_no_port_is_used_twice() {
-    for shape in [Shape::Grid, Shape::Line] {
+    for shape in [Shape::Grid, Shape::Line, Shape::Ring] {
         for nodes in 0..=MAX_MACHINES {
             let mut reached = BTreeSet::from([0]);
             let mut used = BTreeSet::new();

@@ -405,7 +405,7 @@ fn sysinfo(plan: &DomainPlan, emulated: bool) -> Vec<Sysinfo<'_>> {
     let system = vec![
         entry("manufacturer", "meshboot".to_owned()),
         entry("product", "virtual machine".to_owned()),
-        entry("serial", plan.machine.to_string()),
+        entry("serial", plan.machine_name.clone()),
         entry("uuid", plan.uuid.to_string()),
     ];
     // Nobody answers over IPv4: a minute less for each port, should the boot entries ever be lost.

@@ -17,7 +17,7 @@ fn rendered(name: &str, accel: Accel) -> String {
 
 #[test]
 fn a_cable() {
-    insta::assert_snapshot!(rendered("-seed-node1", Accel::Tcg));
+    insta::assert_snapshot!(rendered("-c1-seed-node1", Accel::Tcg));
 }
 
 #[test]

@@ -1,27 +1,26 @@
-use mesh::Role;
-
 use super::*;
-use crate::fixture::{TOKEN, machine, seed, site};
-use crate::{KubernetesSource, RoleDetail};
+use crate::fixture::{TOKEN, node, seed, site};
+use crate::{KubernetesSource, KubernetesVersion, NodeSpec, RoleDetail, SitePlan};
 
-fn at(minor: u16) -> SitePlan {
-    SitePlan {
+fn at(minor: u16, plan: NodePlan) -> (NodePlan, Block) {
+    let site = SitePlan {
         kubernetes: KubernetesVersion::new(1, minor, 2),
         kubernetes_source: KubernetesSource::Upstream,
         ..site()
-    }
+    };
+    let block = site.plan.block(plan.machine.block).unwrap();
+    (NodePlan { site, ..plan }, block)
 }
 
 fn init(minor: u16) -> String {
     let RoleDetail::Seed { uplink, .. } = seed().detail else { unreachable!() };
-    let (site, machine) = (at(minor), machine(Role::Seed, 1, 2));
-    init_config(&site, &machine.name, site.plan.block(machine.block).unwrap(), uplink.as_ref())
+    let (plan, block) = at(minor, seed());
+    init_config(&plan, block, uplink.as_ref())
 }
 
 fn join(minor: u16) -> String {
-    let (site, machine) = (at(minor), machine(Role::Node, 2, 4));
-    let block = site.plan.block(machine.block).unwrap();
-    join_config(&site, &machine.name, block, &TOKEN.parse().unwrap())
+    let (plan, block) = at(minor, node());
+    join_config(&plan, block, &TOKEN.parse().unwrap())
 }
 
 #[test]
@@ -62,5 +61,31 @@ fn every_document_is_json_of_its_version() {
             ("kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration"),
         ];
         assert_eq!(kinds, expected.map(|(api, kind)| (api.to_owned(), kind.to_owned())));
+    }
+}
+
+#[test]
+fn what_is_wanted_of_a_node_is_in_its_registration() {
+    let spec: NodeSpec = serde_json::from_str(
+        r#"{"labels":{"rack":"2"},"taints":["slow:PreferNoSchedule"],"kubelet":{"max-pods":"30"}}"#,
+    )
+    .unwrap();
+    for (minor, arguments) in [
+        (20, json!({ "max-pods": "30", "node-ip": "VIP", "node-labels": "rack=2" })),
+        (
+            33,
+            json!([
+                { "name": "max-pods", "value": "30" },
+                { "name": "node-labels", "value": "rack=2" },
+                { "name": "node-ip", "value": "VIP" },
+            ]),
+        ),
+    ] {
+        let (plan, block) = at(minor, NodePlan { spec: spec.clone(), ..node() });
+        let text = join_config(&plan, block, &TOKEN.parse().unwrap());
+        let join: Value = serde_json::from_str(&text.replace(&block.vip().to_string(), "VIP")).unwrap();
+        assert_eq!(join["nodeRegistration"]["kubeletExtraArgs"], arguments);
+        let taint = json!([{ "key": "slow", "value": "", "effect": "PreferNoSchedule" }]);
+        assert_eq!(join["nodeRegistration"]["taints"], taint);
     }
 }

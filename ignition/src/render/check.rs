@@ -17,6 +17,9 @@ const NEEDED_PKI: [&str; 2] = ["ca.crt", "ca.key"];
 pub(super) fn check(plan: &NodePlan) -> Result<(), RenderError> {
     check_site(&plan.site)?;
     check_ports(plan)?;
+    if let Some(mistake) = plan.spec.mistakes().into_iter().next() {
+        return Err(RenderError::Spec { machine: plan.machine.name.clone(), mistake });
+    }
     let (role, name) = (plan.machine.role, &plan.machine.name);
     match (&plan.detail, role) {
         (RoleDetail::Seed { pki, .. }, Role::Seed) => check_pki(pki),

@@ -147,6 +147,7 @@ fn the_definitions_are_structural_and_old_enough() {
             "maximum",
             "format",
             "nullable",
+            "additionalProperties",
             "enum",
             "title",
         ];
@@ -154,21 +155,28 @@ fn the_definitions_are_structural_and_old_enough() {
             assert!(known.contains(&key.as_str()), "{path} has {key}");
         }
         assert!(object.contains_key("type"), "{path} has no type: {schema}");
-        if let Some(items) = object.get("items") {
-            walk(items, &format!("{path}[]"));
+        for inner in ["items", "additionalProperties"] {
+            if let Some(schema) = object.get(inner) {
+                walk(schema, &format!("{path}[]"));
+            }
         }
         for (name, property) in object.get("properties").and_then(Value::as_object).into_iter().flatten() {
             walk(property, &format!("{path}.{name}"));
         }
     }
-    for crd in [MachineObject::crd(), LinkObject::crd()] {
+    let status = serde_json::json!({ "status": {} });
+    for (crd, subresources) in [
+        (MachineObject::crd(), &status),
+        (LinkObject::crd(), &status),
+        (ReservationObject::crd(), &serde_json::json!({})),
+    ] {
         let crd = serde_json::to_value(crd).unwrap();
         assert_eq!(crd["apiVersion"], "apiextensions.k8s.io/v1");
         assert_eq!(crd["spec"]["scope"], "Cluster");
         assert_eq!(crd["spec"]["group"], GROUP);
         let version = &crd["spec"]["versions"][0];
         assert_eq!(version["name"], "v1alpha1");
-        assert_eq!(version["subresources"], serde_json::json!({ "status": {} }));
+        assert_eq!(&version["subresources"], subresources);
         assert!(version.get("selectableFields").is_none(), "these are from 1.30");
         walk(&version["schema"]["openAPIV3Schema"], "");
     }

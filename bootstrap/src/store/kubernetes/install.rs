@@ -6,6 +6,7 @@
 //! | what | verbs | why not less |
 //! |---|---|---|
 //! | `machines`, `links` and their status | get, list, watch, create, update, patch | every relay allocates. No delete: a removal is written into the head, and who may delete sweeps |
+//! | `reservations` | get, list | a relay looks there for what is wanted of the machine that it serves |
 //! | the head, by name | get, list, watch, update | it is the lock of the ledger. It cannot be created or deleted |
 //! | `nodes` | get | a relay shows how far its neighbour has come. Newer versions let a node read only itself |
 //! | Secrets of `kube-system` | create | bootstrap tokens are Secrets there, and their names are random. A seed deletes them |
@@ -27,7 +28,7 @@
 
 use std::time::Duration;
 
-use futures::future::try_join;
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
@@ -43,7 +44,7 @@ use serde::de::DeserializeOwned;
 use super::access::unavailable;
 use super::{HEAD, KubernetesStore, NAMESPACE, objects};
 use crate::join;
-use crate::store::crds::{GROUP, LinkObject, MachineObject};
+use crate::store::crds::{GROUP, LinkObject, MachineObject, ReservationObject};
 
 /// An API server takes seconds to serve a new definition, and more on a slow machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -80,8 +81,7 @@ impl KubernetesStore {
     pub fn install(&self) -> Result<(), StoreError> {
         self.access.run(LIMIT, "install the definitions of machines and links", async |client| {
             apply_all(&client).await?;
-            try_join(established(&client, MachineObject::crd()), established(&client, LinkObject::crd()))
-                .await?;
+            try_join_all(definitions().map(|crd| established(&client, crd))).await?;
             // An established definition is not served by every API server at once.
             loop {
                 match objects::list(&client).await {
@@ -95,11 +95,15 @@ impl KubernetesStore {
     }
 }
 
+fn definitions() -> [CustomResourceDefinition; 3] {
+    [MachineObject::crd(), LinkObject::crd(), ReservationObject::crd()]
+}
+
 async fn apply_all(client: &Client) -> Result<(), StoreError> {
     let all = || Api::all(client.clone());
     let namespace = Namespace { metadata: named(NAMESPACE, None), ..Namespace::default() };
     apply(&all(), NAMESPACE, &namespace).await?;
-    for crd in [MachineObject::crd(), LinkObject::crd()] {
+    for crd in definitions() {
         let name = crd.metadata.name.clone().unwrap_or_default();
         let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
         apply(&definitions, &name, &crd).await?;
@@ -110,6 +114,7 @@ async fn apply_all(client: &Client) -> Result<(), StoreError> {
     let relay = vec![
         rule(GROUP, &["machines", "links"], &[read, write].concat()),
         rule(GROUP, &["machines/status", "links/status"], &["get", "update", "patch"]),
+        rule(GROUP, &["reservations"], &["get", "list"]),
         rule("", &["nodes"], &["get"]),
     ];
     apply_cluster_role(client, NAME, NODES, relay).await?;

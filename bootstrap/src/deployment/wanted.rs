@@ -1,0 +1,91 @@
+//! The machines and cables that are asked for, before this computer has been looked at.
+
+use hardware::plan::Size;
+use hardware::profile::MESH_PORTS;
+use hardware::topology::cables;
+use hardware::{Accel, Cable, MachineNumber};
+use ignition::NodeSpec;
+use mesh::NodeName;
+
+use super::MachineRecord;
+use crate::settings::LibvirtSettings;
+
+/// What a deployment is to consist of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The machines by their numbers: the first is the seed.
+    pub machines: Vec<WantedMachine>,
+    /// The cables between them, each with its near end towards the seed.
+    pub cables: Vec<Cable>,
+}
+
+/// A machine that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedMachine {
+    /// Its node's name.
+    pub name: NodeName,
+    /// Its memory in MiB.
+    pub memory_mib: u32,
+    /// Its processors; none to go by how they are made.
+    pub cpus: Option<u16>,
+    /// Size of its disk in octets; the seed's is as large as its image.
+    pub disk: u64,
+    /// How many mesh ports it has.
+    pub ports: u8,
+    /// What is wanted of its node.
+    pub node: NodeSpec,
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// The seed and so many machines in one of the usual shapes, all as the settings say.
+    #[must_use]
+    pub fn usual(settings: &LibvirtSettings, nodes: u16) -> Self {
+        let machines = (0..=nodes).map(MachineNumber);
+        Self {
+            machines: machines.map(|number| WantedMachine::usual(settings, number)).collect(),
+            cables: cables(settings.topology, nodes),
+        }
+    }
+
+    /// The machines as they will be, where processors are made like this.
+    #[must_use]
+    pub fn records(&self, accel: Accel) -> Vec<MachineRecord> {
+        (0..).map(MachineNumber).zip(&self.machines).map(|(number, wanted)| wanted.record(number, accel)).collect()
+    }
+}
+
+// === impl WantedMachine ===
+
+impl WantedMachine {
+    /// A machine as the settings say, with its usual name.
+    #[must_use]
+    pub fn usual(settings: &LibvirtSettings, number: MachineNumber) -> Self {
+        let is_seed = number == MachineNumber::SEED;
+        Self {
+            name: number.usual_name().parse().expect("these names are made of letters and digits"),
+            memory_mib: if is_seed { settings.seed_memory_mib } else { settings.memory_mib },
+            cpus: settings.cpus,
+            disk: settings.disk,
+            ports: MESH_PORTS,
+            node: NodeSpec::default(),
+        }
+    }
+
+    /// The machine as it will be under this number.
+    #[must_use]
+    pub fn record(&self, number: MachineNumber, accel: Accel) -> MachineRecord {
+        // Processors that are emulated wait for each other for much of their time, and all of them for this computer's.
+        let one_is_enough = accel == Accel::Tcg && number != MachineNumber::SEED;
+        let fewest = if one_is_enough { 1 } else { Size::USUAL_CPUS };
+        MachineRecord {
+            number,
+            name: self.name.clone(),
+            size: Size { memory_mib: self.memory_mib, cpus: self.cpus.unwrap_or(fewest) },
+            disk: self.disk,
+            ports: self.ports,
+            node: self.node.clone(),
+        }
+    }
+}

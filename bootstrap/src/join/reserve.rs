@@ -1,0 +1,66 @@
+//! Reservations in Kubernetes: what an operator wants of machines that may come.
+
+use anyhow::{Context, Result, anyhow};
+use ignition::NodeSpec;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use mesh::{Mac, NodeName};
+use uuid::Uuid;
+
+use super::Cluster;
+use crate::gateway::settings::Reservation;
+use crate::store::crds::{ReservationObject, ReservationSpec, Which};
+
+/// Not found: also what is said where the definition is not there yet.
+const NOT_FOUND: u16 = 404;
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// What is wanted of the machine with this UUID and these ports, if somebody reserved a name for it.
+    ///
+    /// # Errors
+    ///
+    /// The API server refused or did not answer, or the reservation cannot be read: the operator meant something with it.
+    pub async fn reservation(&self, uuid: Option<Uuid>, ports: &[Mac]) -> Result<Option<Reservation>> {
+        let listed = match self.reservations().list(&ListParams::default()).await {
+            Ok(listed) => listed.items,
+            Err(kube::Error::Api(status)) if status.code == NOT_FOUND => Vec::new(),
+            Err(error) => return Err(error).context("cannot ask for reservations"),
+        };
+        let Some(found) = listed.into_iter().find(|object| object.spec.is_for(uuid, ports)) else {
+            return Ok(None);
+        };
+        let name = found.metadata.name.unwrap_or_default();
+        let read = found.spec.reservation(&name).map_err(|reason| anyhow!(reason));
+        read.with_context(|| format!("the reservation {name} cannot be used")).map(Some)
+    }
+
+    /// Reserves a name for a machine, or says anew what is wanted of it.
+    ///
+    /// # Errors
+    ///
+    /// The API server refused or did not answer.
+    pub async fn reserve(&self, name: &NodeName, which: Which, spec: &NodeSpec) -> Result<()> {
+        let object = ReservationObject::new(name.as_str(), ReservationSpec::new(which, spec));
+        let params = PatchParams::apply("meshboot").force();
+        let applied = self.reservations().patch(name.as_str(), &params, &Patch::Apply(&object)).await;
+        applied.map(drop).with_context(|| format!("cannot reserve the name {name}"))
+    }
+
+    /// Gives a reserved name back; that nobody had reserved it is no error.
+    ///
+    /// # Errors
+    ///
+    /// The API server refused or did not answer.
+    pub async fn release(&self, name: &NodeName) -> Result<()> {
+        match self.reservations().delete(name.as_str(), &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == NOT_FOUND => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot give the name {name} back")),
+        }
+    }
+
+    fn reservations(&self) -> Api<ReservationObject> {
+        Api::all(self.client.clone())
+    }
+}

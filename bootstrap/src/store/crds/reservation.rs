@@ -1,0 +1,147 @@
+//! What the operator wants of a machine that may come.
+
+use std::collections::BTreeMap;
+
+use ignition::NodeSpec;
+use kube::CustomResource;
+use mesh::Mac;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::gateway::settings::Reservation;
+
+/// A name, and what is wanted of the node of that name, for one machine. The object's name is the node's.
+#[derive(CustomResource, Serialize, Deserialize, Debug, Clone, Default, PartialEq, JsonSchema)]
+#[kube(
+    group = "meshboot.io",
+    version = "v1alpha1",
+    kind = "Reservation",
+    root = "ReservationObject",
+    singular = "reservation",
+    plural = "reservations",
+    derive = "PartialEq",
+    category = "meshboot",
+    doc = "What is wanted of a machine that may come: whoever serves it looks here. Written by operators.",
+    printcolumn(name = "UUID", type_ = "string", json_path = ".spec.uuid"),
+    printcolumn(name = "MAC", type_ = "string", json_path = ".spec.mac"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ReservationSpec {
+    /// The machine's SMBIOS UUID; without it `mac` says which machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"))]
+    pub uuid: Option<String>,
+    /// The Ethernet address of any of the machine's ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"))]
+    pub mac: Option<String>,
+    /// Labels of its node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Taints of its node, as kubectl writes them: `key=value:NoSchedule`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<String>,
+    /// Feature gates of its kubelet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub feature_gates: BTreeMap<String, bool>,
+    /// Further arguments of its kubelet, without dashes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kubelet: BTreeMap<String, String>,
+}
+
+/// The machine that a reservation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The one with this SMBIOS UUID.
+    Uuid(Uuid),
+    /// The one that has this Ethernet address.
+    Mac(Mac),
+}
+
+// === impl ReservationSpec ===
+
+impl ReservationSpec {
+    /// What is wanted of a machine, as an object says it.
+    #[must_use]
+    pub fn new(which: Which, spec: &NodeSpec) -> Self {
+        let (uuid, mac) = match which {
+            Which::Uuid(uuid) => (Some(uuid.to_string()), None),
+            Which::Mac(mac) => (None, Some(mac.to_string())),
+        };
+        Self {
+            uuid,
+            mac,
+            labels: spec.labels.clone(),
+            taints: spec.taints.iter().map(ToString::to_string).collect(),
+            feature_gates: spec.feature_gates.clone(),
+            kubelet: spec.kubelet.clone(),
+        }
+    }
+
+    /// Whether it is for the machine with this UUID and these ports.
+    #[must_use]
+    pub fn is_for(&self, uuid: Option<Uuid>, ports: &[Mac]) -> bool {
+        let is_it = |wanted: &str| uuid.is_some_and(|uuid| wanted.parse() == Ok(uuid));
+        let has = |wanted: &str| wanted.parse().is_ok_and(|mac: Mac| ports.contains(&mac));
+        match (&self.uuid, &self.mac) {
+            (Some(wanted), _) => is_it(wanted),
+            (None, Some(wanted)) => has(wanted),
+            (None, None) => false,
+        }
+    }
+
+    /// What an object of this name says.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read, in words.
+    pub fn reservation(&self, name: &str) -> Result<Reservation, String> {
+        let taints = self.taints.iter().map(|taint| taint.parse());
+        let spec = NodeSpec {
+            labels: self.labels.clone(),
+            taints: taints.collect::<Result<_, _>>().map_err(super::text("spec.taints"))?,
+            feature_gates: self.feature_gates.clone(),
+            kubelet: self.kubelet.clone(),
+        };
+        if let Some(mistake) = spec.mistakes().first() {
+            return Err(mistake.to_string());
+        }
+        Ok(Reservation { name: name.parse().map_err(super::text("metadata.name"))?, spec })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_wanted_comes_back() {
+        let json = r#"{"labels":{"rack":"2"},"taints":["slow:NoExecute"],"featureGates":{"A":true},"kubelet":{"v":"4"}}"#;
+        let wanted: NodeSpec = serde_json::from_str(json).unwrap();
+        let uuid = Uuid::from_u128(7);
+        let object = ReservationSpec::new(Which::Uuid(uuid), &wanted);
+        let read = object.reservation("rack2-1").unwrap();
+        assert_eq!((read.name.as_str(), read.spec), ("rack2-1", wanted));
+        assert!(object.is_for(Some(uuid), &[]) && !object.is_for(None, &[]));
+    }
+
+    #[test]
+    fn a_machine_is_known_by_its_uuid_or_by_any_port() {
+        let [one, other] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
+        let by_port = ReservationSpec::new(Which::Mac(other), &NodeSpec::default());
+        assert!(by_port.is_for(None, &[one, other]) && !by_port.is_for(Some(Uuid::nil()), &[one]));
+        assert!(!ReservationSpec::default().is_for(Some(Uuid::nil()), &[one]), "for nobody");
+    }
+
+    #[test]
+    fn what_somebody_mistyped_is_named() {
+        let spoilt = ReservationSpec { taints: vec!["slow".to_owned()], ..ReservationSpec::default() };
+        assert!(spoilt.reservation("a").unwrap_err().starts_with("spec.taints: `slow`"));
+        let labels = BTreeMap::from([("kubernetes.io/os".to_owned(), "x".to_owned())]);
+        let spoilt = ReservationSpec { labels, ..ReservationSpec::default() };
+        assert!(spoilt.reservation("a").unwrap_err().contains("Kubernetes' own"));
+        assert!(ReservationSpec::default().reservation("A").unwrap_err().starts_with("metadata.name"));
+    }
+}

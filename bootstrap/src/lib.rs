@@ -20,5 +20,6 @@ pub mod status;
 pub mod store;
 pub mod teardown;
 pub mod telemetry;
+pub mod timeline;
 pub mod verbs;
 pub mod why;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::deployment::{Deployment, Directory};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::Reporter;
+use crate::timeline::journal;
 
 /// What was removed.
 #[derive(Debug, Default, Serialize)]
@@ -112,7 +113,17 @@ async fn remove_objects(
 
 /// Whether the directory is one that `deploy` made, and not somebody's whose path was given by mistake.
 fn is_ours(directory: &Path) -> bool {
-    const OURS: [&str; 7] = ["auth", "bin", "console", "deployment.json", "disks", "pki", "settings.toml"];
+    const OURS: [&str; 9] = [
+        "auth",
+        "bin",
+        "console",
+        "deployment.json",
+        "disks",
+        journal::BEFORE,
+        journal::FILE,
+        "pki",
+        "settings.toml",
+    ];
     let Ok(entries) = fs::read_dir(directory) else { return false };
     let names: BTreeSet<String> =
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -15,6 +15,7 @@ pub mod pki;
 pub mod private_file;
 pub mod progress;
 pub mod settings;
+pub mod ssh;
 pub mod state;
 pub mod status;
 pub mod store;

@@ -8,6 +8,9 @@ use images::store::Reference;
 
 use crate::progress::Output;
 
+pub mod node;
+pub mod snapshot;
+
 /// Kubernetes on machines joined by cables: boot one from USB, plug the next one into it, go on.
 #[derive(Debug, Parser)]
 #[command(name = "meshboot", version, arg_required_else_help = true, max_term_width = 100)]
@@ -50,6 +53,12 @@ pub enum Verb {
     },
     /// Say what is answered on a port of this machine, or to recorded packets, and why.
     Explain(Explain),
+    /// Machines one by one: list, add, start, stop, delete, log in.
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Keep a whole simulated mesh, and put it back.
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
     /// Make, show and load images.
     #[command(subcommand)]
     Image(Image),
@@ -273,6 +282,8 @@ impl Verb {
             Self::Deploy(_)
             | Self::Teardown(_)
             | Self::Status
+            | Self::Node(_)
+            | Self::Snapshot(_)
             | Self::Why { .. }
             | Self::Explain(_)
             | Self::Image(_)

@@ -19,10 +19,11 @@ use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
 use serde::Serialize;
 
 use crate::cli::DeployLibvirt;
-use crate::deployment::{Deployment, Directory, Wanted, seed_addresses};
+use crate::deployment::{Deployment, Directory, Lock, Wanted, seed_addresses};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::{Reporter, StageTime};
 use crate::status::MachineView;
+use crate::timeline::journal::{Act, Entry, Journal};
 use crate::verbs::Context;
 use crate::{deps, image, teardown};
 
@@ -56,7 +57,8 @@ pub async fn libvirt(context: &Context, options: &DeployLibvirt, reporter: &Repo
     deps::provide(&missing, options.images.install_deps, reporter).await?;
     let libvirt = Libvirt::default();
     let ensured = start_libvirt(&libvirt).await?;
-    let mut site = Making { context, wanted, libvirt: &libvirt, ensured, reporter, recorded: false };
+    let mut site =
+        Making { context, wanted, libvirt: &libvirt, ensured, reporter, lock: None, recorded: false };
     match site.make().await {
         Ok((deployment, plan)) => site.start(deployment, &plan).await,
         Err(failure) => Err(site.undo(failure).await),
@@ -80,6 +82,8 @@ struct Making<'a> {
     libvirt: &'a Libvirt,
     ensured: Ensured,
     reporter: &'a Reporter,
+    /// Nobody else changes the deployment until the machines are Ready.
+    lock: Option<Lock>,
     /// Whether `deployment.json` is ours: before that nothing in the directory is.
     recorded: bool,
 }
@@ -108,6 +112,7 @@ impl Making<'_> {
 
         reporter.stage("keys and settings");
         directory.create().or_fail(Code::CannotCreate)?;
+        self.lock = Some(directory.lock()?);
         let id = self.free_id().await?;
         let identity = seed::Identity::of_libvirt(id, settings);
         let mut deployment =
@@ -143,11 +148,14 @@ impl Making<'_> {
     /// Gives the machines power and waits until each is Ready.
     async fn start(&self, mut deployment: Deployment, plan: &Plan) -> Result<(), Failure> {
         let directory = &self.context.directory;
-        let waiter = wait::Waiter::new(&deployment, plan, self.context, self.libvirt, self.reporter).await?;
+        let limit = self.context.settings.libvirt.timeout;
+        let waiter = wait::Waiter::new(&deployment, plan, directory, limit, self.libvirt, self.reporter);
         let all = deployment.machines.iter().map(|machine| machine.number).collect();
-        let machines = waiter.run(all).await?;
+        let machines = waiter.await?.run(all).await?;
         deployment.complete = true;
         directory.save(&deployment).or_fail(Code::Io)?;
+        let names = deployment.machines.iter().map(|machine| machine.name.to_string()).collect();
+        Journal::append(directory, Entry::now(Act::Deployed { machines: names })).or_fail(Code::Io)?;
         let stages = self.reporter.finish();
         let next = format!("kubectl --kubeconfig {} get nodes", directory.kubeconfig().display());
         let seconds = self.reporter.elapsed().as_secs_f64();
@@ -170,7 +178,7 @@ impl Making<'_> {
             daemon::stop_if_unused(&self.libvirt.virsh, &self.ensured).await;
             return failure;
         }
-        match teardown::run(&self.context.directory, &quiet).await {
+        match teardown::remove(&self.context.directory, &quiet).await {
             Ok(_) => failure,
             Err(left) => {
                 let message = format!("some of it is left ({})", left.message());

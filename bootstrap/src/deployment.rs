@@ -24,7 +24,7 @@ mod wanted;
 
 pub use machines::MachineRecord;
 #[cfg(test)]
-pub(crate) use machines::tests::records;
+pub(crate) use machines::tests::{records, sample};
 pub use objects::seed_addresses;
 pub use wanted::{Wanted, WantedMachine};
 

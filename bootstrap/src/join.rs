@@ -29,13 +29,15 @@ use aws_lc_rs::rand;
 use ignition::BootstrapToken;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Node, Secret};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use mesh::NodeName;
+use serde::de::DeserializeOwned;
 
 pub use self::certify::Certifier;
 pub use self::token::{Grant, NoGrant, secret};
+use crate::store::crds::MachineObject;
 
 mod approve;
 pub mod certify;
@@ -91,6 +93,18 @@ pub fn new_token() -> Result<BootstrapToken> {
     Ok(BootstrapToken::from_random(u64::from_ne_bytes(random()?), u128::from_ne_bytes(random()?)))
 }
 
+/// Deletes an object; whether there was one.
+async fn delete<K>(api: Api<K>, name: &NodeName) -> kube::Result<bool>
+where
+    K: Clone + DeserializeOwned + fmt::Debug,
+{
+    match api.delete(name.as_str(), &DeleteParams::default()).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn random<const N: usize>() -> Result<[u8; N]> {
     let mut octets = [0; N];
     rand::fill(&mut octets).map_err(|_| anyhow!("the kernel gave no random numbers"))?;
@@ -115,6 +129,32 @@ impl Cluster {
         config.read_timeout = Some(API_TIMEOUT);
         config.write_timeout = Some(API_TIMEOUT);
         Ok(Self { client: Client::try_from(config).with_context(what)? })
+    }
+
+    /// The client itself, for what is no business of this module.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Deletes a node; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// The API server refused or did not answer.
+    pub async fn delete_node(&self, name: &NodeName) -> Result<bool> {
+        let what = || format!("cannot delete the node {name}");
+        delete(Api::<Node>::all(self.client.clone()), name).await.with_context(what)
+    }
+
+    /// Removes a machine and its links from the ledger; whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// The API server refused or did not answer.
+    pub async fn delete_machine(&self, name: &NodeName) -> Result<bool> {
+        let what = || format!("cannot remove the machine {name} from the ledger");
+        delete(Api::<MachineObject>::all(self.client.clone()), name).await.with_context(what)
     }
 
     /// Whether the API server answers.

@@ -266,6 +266,27 @@ pub fn report_failure(output: Output, failure: &Failure) {
     }
 }
 
+/// A line without what would move a terminal's cursor or change its colours.
+#[must_use]
+pub fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            // A control sequence: parameters, then one letter [ECMA-48 § 5.4].
+            '\u{1b}' if letters.peek() == Some(&'[') => {
+                letters.next();
+                while letters.next_if(|letter| !('@'..='~').contains(letter)).is_some() {}
+                letters.next();
+            }
+            '\t' => text.push(letter),
+            letter if letter.is_control() => {}
+            letter => text.push(letter),
+        }
+    }
+    text
+}
+
 /// A line to standard output. A reader that has gone away is no concern of ours.
 pub fn out(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
@@ -286,4 +307,16 @@ fn bytes_bar() -> ProgressStyle {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_s_colours_and_moves_are_left_out() {
+        assert_eq!(plain("\u{1b}[0;32m  OK  \u{1b}[0m] Reached\r"), "  OK  ] Reached");
+        assert_eq!(plain("a\tb\u{7}\u{1b}[2J\u{1b}"), "a\tb");
+        assert_eq!(plain("\u{1b}[1;"), "");
+    }
 }

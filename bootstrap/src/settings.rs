@@ -21,7 +21,7 @@ mod parse;
 mod raw;
 
 pub use keys::{KEYS, Key, example};
-pub(crate) use parse::port;
+pub(crate) use parse::{cpus, duration, memory_mib, port, size};
 pub use raw::{Origin, Raw};
 
 /// All settings, checked.
@@ -140,19 +140,19 @@ impl Settings {
             },
             cni: reader.required("kubernetes.cni", parse::cni),
             libvirt: LibvirtSettings {
-                seed_memory_mib: reader.required("libvirt.seed-memory", parse::memory_mib),
-                memory_mib: reader.required("libvirt.memory", parse::memory_mib),
-                cpus: reader.required("libvirt.cpus", parse::cpus),
-                disk: reader.required("libvirt.disk", parse::size),
+                seed_memory_mib: reader.required("libvirt.seed-memory", memory_mib),
+                memory_mib: reader.required("libvirt.memory", memory_mib),
+                cpus: reader.required("libvirt.cpus", cpus),
+                disk: reader.required("libvirt.disk", size),
                 topology: reader.required("libvirt.topology", parse::display_error::<Shape>),
                 host_v4: reader.required("libvirt.host-v4", parse::host_v4),
                 host_v6: reader.required("libvirt.host-v6", parse::host_v6),
-                timeout: reader.required("libvirt.timeout", parse::duration),
+                timeout: reader.required("libvirt.timeout", duration),
             },
             usb: UsbSettings {
                 uplink: reader.optional("usb.uplink", parse::display_error::<mesh::Mac>),
                 forced_links: reader.list("usb.forced-links", port),
-                size: reader.optional("usb.size", parse::size),
+                size: reader.optional("usb.size", size),
             },
         };
         let mut errors = reader.finish();

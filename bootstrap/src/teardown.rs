@@ -33,8 +33,19 @@ pub struct Removed {
 ///
 /// # Errors
 ///
-/// Something of the deployment could not be removed; its files are then kept, so that another try can know it.
+/// Somebody else is changing it, or something of it could not be removed; its files are then kept, so that another try can
+/// know it.
 pub async fn run(directory: &Directory, reporter: &Reporter) -> Result<Removed, Failure> {
+    let _lock = directory.path().exists().then(|| directory.lock()).transpose()?;
+    remove(directory, reporter).await
+}
+
+/// Removes a deployment for whoever has its lock.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) async fn remove(directory: &Directory, reporter: &Reporter) -> Result<Removed, Failure> {
     // A record that cannot be read hinders nothing: the objects say themselves whose they are.
     let deployment = directory.load().unwrap_or_else(|error| {
         reporter.warn(&format!("{error:#}; going by the marks on libvirt's objects"));
@@ -113,7 +124,7 @@ async fn remove_objects(
 
 /// Whether the directory is one that `deploy` made, and not somebody's whose path was given by mistake.
 fn is_ours(directory: &Path) -> bool {
-    const OURS: [&str; 9] = [
+    const OURS: &[&str] = &[
         "auth",
         "bin",
         "console",
@@ -123,6 +134,7 @@ fn is_ours(directory: &Path) -> bool {
         journal::FILE,
         "pki",
         "settings.toml",
+        "snapshots",
     ];
     let Ok(entries) = fs::read_dir(directory) else { return false };
     let names: BTreeSet<String> =

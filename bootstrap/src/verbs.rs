@@ -13,7 +13,7 @@ use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::force;
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
-use crate::{deploy, deps, explain, image, status, teardown, why};
+use crate::{deploy, deps, explain, image, node, snapshot, status, teardown, why};
 
 /// Settings that are read if they are there and no others are named.
 const DEFAULT_SETTINGS: &str = "meshboot.toml";
@@ -46,6 +46,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Deploy(_)
         | Verb::Teardown(_)
         | Verb::Status
+        | Verb::Node(_)
+        | Verb::Snapshot(_)
         | Verb::Why { .. }
         | Verb::Explain(_)
         | Verb::Image(_)
@@ -98,6 +100,8 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         }
         Verb::Teardown(_) => teardown::run(&directory(&cli)?, &reporter).await.map(drop),
         Verb::Status => status::run(&directory(&cli)?, &reporter).await,
+        Verb::Node(verb) => node::run(&deployed(&cli)?, verb, &reporter).await,
+        Verb::Snapshot(verb) => snapshot::run(&deployed(&cli)?, verb, &reporter).await,
         Verb::Why { target } => why::run(&directory(&cli)?, target, &reporter).await,
         Verb::Explain(options) => explain::run(options, cli.settings.as_deref(), &reporter).await,
         Verb::Image(Image::Build(options)) => {
@@ -153,6 +157,13 @@ fn given(cli: &Cli) -> Result<Raw, Failure> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(raw.with_variables(variables))
+}
+
+/// A deployment that is there, with the settings that it was made by.
+fn deployed(cli: &Cli) -> Result<Context, Failure> {
+    let path = directory(cli)?.settings();
+    let raw = if path.exists() { read_settings(&path)? } else { Raw::default() };
+    context(cli, raw)
 }
 
 fn read_settings(path: &Path) -> Result<Raw, Failure> {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::nvram::{NvramError, boot_entries};
 use crate::owned::{DeploymentId, Owner};
-use crate::plan::{Object, Plan, VolumePlan};
+use crate::plan::{Object, Plan, PortPlan, VolumePlan};
 use crate::process::{Invocation, RunError};
 use crate::virsh::{DomainState, Virsh};
 use crate::xml;
@@ -130,6 +130,16 @@ impl Libvirt {
         }
     }
 
+    /// Plugs a cable into a port of a domain, running or not, or pulls it out: whatever the port's plan says.
+    ///
+    /// # Errors
+    ///
+    /// [`MakeError`].
+    pub async fn plug(&self, domain: &str, port: &PortPlan) -> Result<(), MakeError> {
+        let done = self.virsh.update_device(domain, &xml::port(port)).await;
+        done.map_err(|source| MakeError::Libvirt { what: format!("port {} of {domain}", port.tap), source })
+    }
+
     /// Every object on this computer that a meshboot deployment made, whosesoever: machines first.
     ///
     /// # Errors
@@ -206,11 +216,25 @@ impl Libvirt {
     }
 
     async fn remove_domain(&self, name: &str) -> Result<(), RunError> {
+        self.power_off(name).await?;
+        match self.virsh.state(name).await? {
+            DomainState::Missing => Ok(()),
+            DomainState::Off | DomainState::Running | DomainState::Other(_) => {
+                self.virsh.undefine_domain(name).await
+            }
+        }
+    }
+
+    /// Cuts a domain's power and waits until it is off. One that is off, or not there, is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] after a minute.
+    pub async fn power_off(&self, name: &str) -> Result<(), RunError> {
         let start = Instant::now();
         loop {
             match self.virsh.state(name).await? {
-                DomainState::Missing => return Ok(()),
-                DomainState::Off => return self.virsh.undefine_domain(name).await,
+                DomainState::Missing | DomainState::Off => return Ok(()),
                 DomainState::Running | DomainState::Other(_) => {}
             }
             match self.virsh.destroy_domain(name).await {

@@ -5,7 +5,7 @@
 //!
 //! [`cables`] lays them in a usual shape. What a person lays himself is put in this order by [`from_seed`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
@@ -81,6 +81,25 @@ pub fn cables(shape: Shape, nodes: u16) -> Vec<Cable> {
 /// Those that no chain of cables joins to the seed come last, as they are.
 #[must_use]
 pub fn from_seed(laid: &[Cable]) -> Vec<Cable> {
+    let distances = distances(laid);
+    let key = |end: End| (distances.get(&end.machine).copied().unwrap_or(u16::MAX), end);
+    let turned = laid.iter().map(|cable| match key(cable.near) <= key(cable.far) {
+        true => *cable,
+        false => Cable { near: cable.far, far: cable.near, ..*cable },
+    });
+    let mut all: Vec<Cable> = turned.collect();
+    all.sort_by_key(|cable| (key(cable.near), key(cable.far)));
+    all
+}
+
+/// The machines that a chain of cables joins to the seed, and the seed.
+#[must_use]
+pub fn reached(laid: &[Cable]) -> BTreeSet<MachineNumber> {
+    distances(laid).into_keys().collect()
+}
+
+/// How many cables are between the seed and each machine that is reached at all, at least.
+fn distances(laid: &[Cable]) -> BTreeMap<MachineNumber, u16> {
     let mut distances = BTreeMap::from([(MachineNumber::SEED, 0_u16)]);
     let mut front = VecDeque::from([MachineNumber::SEED]);
     while let Some(machine) = front.pop_front() {
@@ -92,17 +111,10 @@ pub fn from_seed(laid: &[Cable]) -> Vec<Cable> {
             });
         }
     }
-    let key = |end: End| (distances.get(&end.machine).copied().unwrap_or(u16::MAX), end);
-    let turned = laid.iter().map(|cable| match key(cable.near) <= key(cable.far) {
-        true => *cable,
-        false => Cable { near: cable.far, far: cable.near, ..*cable },
-    });
-    let mut all: Vec<Cable> = turned.collect();
-    all.sort_by_key(|cable| (key(cable.near), key(cable.far)));
-    all
+    distances
 }
 
-/// How many cables are between the seed and a machine, at least.
+/// How many cables are between the seed and a machine of a usual shape, at least.
 fn distance(shape: Shape, machine: u16, nodes: u16) -> u16 {
     match shape {
         Shape::Line => machine,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::process::{Invocation, RunError};
@@ -12,6 +13,8 @@ pub const SYSTEM_URI: &str = "qemu:///system";
 const QUICK: Duration = Duration::from_secs(30);
 /// QEMU is started or stopped: libvirt itself waits for some of that.
 const SLOW: Duration = Duration::from_secs(120);
+/// A machine's memory is written or read.
+const MEMORY: Duration = Duration::from_mins(10);
 
 /// A connection to libvirt.
 #[derive(Debug, Clone)]
@@ -138,6 +141,63 @@ impl Virsh {
     /// [`RunError`].
     pub async fn start_domain(&self, name: &str) -> Result<(), RunError> {
         self.slow(["start", "--domain", name]).await.map(drop)
+    }
+
+    /// Presses a domain's power button: its system shuts down, if it listens.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn shutdown_domain(&self, name: &str) -> Result<(), RunError> {
+        self.quick(["shutdown", "--domain", name, "--mode", "acpi"]).await.map(drop)
+    }
+
+    /// Changes a device of a domain to what this description says: now if the domain has power, and for good.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn update_device(&self, domain: &str, xml: &str) -> Result<(), RunError> {
+        // Off, on or paused: without a word on when, libvirt would forget it with the next power-off.
+        let arguments = ["update-device", "--domain", domain, "--file", "/dev/stdin", "--persistent"];
+        self.command(QUICK, arguments).stdin(xml).run().await.map(drop)
+    }
+
+    /// Stops a domain's processors where they are.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn suspend_domain(&self, name: &str) -> Result<(), RunError> {
+        self.slow(["suspend", "--domain", name]).await.map(drop)
+    }
+
+    /// Lets a domain's processors go on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn resume_domain(&self, name: &str) -> Result<(), RunError> {
+        self.slow(["resume", "--domain", name]).await.map(drop)
+    }
+
+    /// Writes a domain's memory to a file, and cuts its power.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn save_domain(&self, name: &str, file: &Path) -> Result<(), RunError> {
+        let save = self.command(MEMORY, ["save", "--domain", name, "--file"]).args([file]);
+        save.args(["--paused"]).run().await.map(drop)
+    }
+
+    /// Gives a domain its memory back as a file has it; its processors stand still.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn restore_domain(&self, file: &Path) -> Result<(), RunError> {
+        self.command(MEMORY, ["restore", "--file"]).args([file]).args(["--paused"]).run().await.map(drop)
     }
 
     /// Cuts a domain's power.

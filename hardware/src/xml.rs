@@ -10,7 +10,7 @@ use crate::owned::{DeploymentId, NAMESPACE, Owner};
 mod domain;
 mod network;
 
-pub use domain::domain;
+pub use domain::{domain, port};
 pub use network::network;
 
 #[derive(Serialize)]

@@ -4,8 +4,8 @@ use mesh::{AddressPlan, BlockNumber, Machine, MachineId, Port, Role};
 use serde_json::json;
 
 use crate::{
-    BootLink, Cni, KubernetesSource, KubernetesVersion, NodePlan, NodeSpec, PkiFile, RoleDetail, Secret, SitePlan,
-    Uplink,
+    BootLink, Cni, KubernetesSource, KubernetesVersion, NodePlan, NodeSpec, PkiFile, RoleDetail, Secret,
+    SitePlan, Uplink,
 };
 
 pub(crate) const TOKEN: &str = "abcdef.0123456789abcdef";

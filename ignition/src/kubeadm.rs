@@ -122,9 +122,7 @@ fn registration(plan: &NodePlan, block: Block, ignored: &[&str]) -> Value {
     });
     // Without any a control plane has the one that kubeadm gives it.
     if !plan.spec.taints.is_empty() {
-        let taint = |taint: &Taint| {
-            json!({ "key": taint.key, "value": taint.value, "effect": taint.effect.to_string() })
-        };
+        let taint = |taint: &Taint| json!({ "key": taint.key, "value": taint.value, "effect": taint.effect.to_string() });
         registration["taints"] = plan.spec.taints.iter().map(taint).collect();
     }
     if version.kubeadm_speaks_cri() {

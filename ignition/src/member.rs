@@ -89,19 +89,25 @@ pub enum SpecError {
     #[error("the label `{0}` is Kubernetes' own: a node may not give it to itself")]
     Reserved(String),
     /// No taint.
-    #[error("`{0}` is no taint: KEY=VALUE:EFFECT or KEY:EFFECT, with NoSchedule, PreferNoSchedule or NoExecute")]
+    #[error(
+        "`{0}` is no taint: KEY=VALUE:EFFECT or KEY:EFFECT, with NoSchedule, PreferNoSchedule or NoExecute"
+    )]
     Taint(String),
     /// No feature gate.
     #[error("`{0}` is no feature gate: a name of letters and digits")]
     Gate(String),
     /// No argument.
-    #[error("`{0}` is no argument of the kubelet: small letters, digits and `-`, without the dashes before it")]
+    #[error(
+        "`{0}` is no argument of the kubelet: small letters, digits and `-`, without the dashes before it"
+    )]
     Argument(String),
     /// An argument that is not free.
     #[error("the kubelet's `{0}` is set by meshboot itself")]
     Taken(String),
     /// A value that would be another argument.
-    #[error("the value of the kubelet's `{0}` has a line break or a quotation mark, which no argument of it can hold")]
+    #[error(
+        "the value of the kubelet's `{0}` has a line break or a quotation mark, which no argument of it can hold"
+    )]
     ArgumentValue(String),
 }
 
@@ -194,10 +200,7 @@ fn is_word(text: &str) -> bool {
     let edge = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_alphanumeric);
     let octets = text.as_bytes();
     let allowed = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
-    text.len() <= MAX_WORD
-        && edge(octets.first())
-        && edge(octets.last())
-        && text.bytes().all(allowed)
+    text.len() <= MAX_WORD && edge(octets.first()) && edge(octets.last()) && text.bytes().all(allowed)
 }
 
 /// RFC 1123's labels, divided by dots.
@@ -266,7 +269,9 @@ mod tests {
 
     #[test]
     fn keys_and_values_are_kubernetes_own() {
-        for key in ["rack", "example.com/rack", "a", "A_b.c-d9", "node.kubernetes.io/exclude", &"k".repeat(63)] {
+        for key in
+            ["rack", "example.com/rack", "a", "A_b.c-d9", "node.kubernetes.io/exclude", &"k".repeat(63)]
+        {
             assert_eq!(label_key(key), Ok(()), "{key}");
         }
         for key in ["", "-a", "a-", "a b", "/a", "a/", "Example.com/a", "a/b/c", "ü", &"k".repeat(64)] {
@@ -310,7 +315,10 @@ mod tests {
             labels: pair("-", "="),
             taints: Vec::new(),
             feature_gates: BTreeMap::from([("A-B".to_owned(), true)]),
-            kubelet: [pair("node-ip", "::1"), pair("--v", "4"), pair("v", "4'")].into_iter().flatten().collect(),
+            kubelet: [pair("node-ip", "::1"), pair("--v", "4"), pair("v", "4'")]
+                .into_iter()
+                .flatten()
+                .collect(),
         };
         let expected = [
             SpecError::Key("-".to_owned()),

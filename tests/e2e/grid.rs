@@ -127,7 +127,7 @@ fn the_whole_site_comes_back_alone(mesh: &Mesh, hands: &Hands) {
 
 /// What a node must keep over a loss of power; its boot is not among what is compared.
 #[derive(Debug)]
-struct Identity {
+pub(crate) struct Identity {
     name: String,
     uid: String,
     block: String,
@@ -143,7 +143,7 @@ impl PartialEq for Identity {
 }
 
 impl Identity {
-    fn all(mesh: &Mesh) -> Vec<Self> {
+    pub(crate) fn all(mesh: &Mesh) -> Vec<Self> {
         let status = mesh.status();
         let nodes = mesh.get(&["nodes"]);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -7,7 +7,7 @@ use ipnet::Ipv6Net;
 use mesh::Block;
 
 use crate::mesh::{Mesh, libvirt_objects, meshboot, root};
-use crate::pods;
+use crate::{nodes, pods};
 
 /// A relay asks for its certificate as soon as it is a member; an emulated one makes its key in seconds.
 const CERTIFIED: Duration = Duration::from_secs(180);
@@ -30,6 +30,7 @@ fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     mesh.api_server_answers_from_everywhere();
     a_relay_shows_firmware_its_certificate(&mesh);
     the_image_tells_what_it_is_made_of();
+    nodes::come_and_go(&mesh, "node2");
 
     mesh.teardown(&before);
 }

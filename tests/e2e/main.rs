@@ -12,4 +12,5 @@ mod faults;
 mod grid;
 mod line;
 mod mesh;
+mod nodes;
 mod pods;

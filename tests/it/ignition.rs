@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use ignition::{
-    BootLink, Cni, KubernetesSource, KubernetesVersion, NodePlan, PkiFile, RoleDetail, Secret, SitePlan,
-    Uplink,
+    BootLink, Cni, KubernetesSource, KubernetesVersion, NodePlan, NodeSpec, PkiFile, RoleDetail, Secret,
+    SitePlan, Uplink,
 };
 use mesh::{AddressPlan, BlockNumber, Mac, Machine, MachineId, Port, Role};
 
@@ -56,6 +56,7 @@ fn seed(version: &str, cni: Cni) -> NodePlan {
         automatic: false,
     };
     NodePlan {
+        spec: NodeSpec::default(),
         site: site(version, cni),
         machine: machine(Role::Seed, 1, 4),
         detail: RoleDetail::Seed {
@@ -73,6 +74,7 @@ fn node(version: &str, cni: Cni) -> NodePlan {
     let prefix = neighbour.link(0.try_into().unwrap());
     let boot = Some(BootLink { mac: machine.ports[59].mac, prefix });
     NodePlan {
+        spec: NodeSpec::default(),
         detail: RoleDetail::Node { token: "abcdef.0123456789abcdef".parse().unwrap(), boot },
         gateway_settings: Secret::new(serde_json::json!({ "a": 1 })),
         site,

@@ -1,6 +1,7 @@
 //! The driver against the libvirt of this computer: two blank machines, one cable between them, nothing to
 //! boot. Needs root, libvirt, QEMU and OVMF; where libvirt is not installed there is nothing to test.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,10 +10,13 @@ use anyhow::{Context, Result, ensure};
 use hardware::firmware::Firmware;
 use hardware::plan::{Size, Uplink};
 use hardware::process::{Invocation, find};
-use hardware::virsh::DomainState;
 use hardware::profile::MESH_PORTS;
 use hardware::topology::cables;
-use hardware::{Accel, DeploymentId, Libvirt, MachineNumber, MachineSpec, Owner, Plan, Shape, Spec, daemon, host};
+use hardware::virsh::DomainState;
+use hardware::{
+    Accel, Cable, DeploymentId, End, Libvirt, MachineNumber, MachineSpec, Owner, Plan, Shape, Spec, daemon,
+    host,
+};
 
 /// From power-on to the first attempt to boot from the network, in software, on a busy computer.
 const FIRMWARE_LIMIT: Duration = Duration::from_secs(120);
@@ -143,6 +147,97 @@ async fn remove_twice(libvirt: &Libvirt, plan: &Plan) -> Result<Vec<String>> {
 async fn exists(libvirt: &Libvirt, name: &str) -> Result<bool> {
     let domains = libvirt.virsh.domains().await?;
     Ok(domains.contains(name) && libvirt.virsh.networks().await?.contains(name))
+}
+
+/// The tap interfaces that are plugged into a bridge.
+fn taps(bridge: &str) -> Result<BTreeSet<String>> {
+    let ports = fs::read_dir(format!("/sys/class/net/{bridge}/brif"))?.flatten();
+    Ok(ports.map(|port| port.file_name().to_string_lossy().into_owned()).collect())
+}
+
+async fn link_is_up(domain: &str, tap: &str) -> Result<bool> {
+    let ask = ["-q", "-c", "qemu:///system", "domif-getlink", domain, tap];
+    let answer = Invocation::new("virsh", Duration::from_secs(30)).args(ask).run().await?;
+    Ok(answer.trim().ends_with("up"))
+}
+
+/// A third machine is plugged into the second one, which runs, and both ends of the cable are on one bridge.
+async fn plug_in_another(libvirt: &Libvirt, spec: &Spec) -> Result<()> {
+    let mut more = spec.clone();
+    let number = MachineNumber(2);
+    more.machines.push(MachineSpec { name: "third".to_owned(), ports: 2, ..blank(number) });
+    let near = End { machine: MachineNumber(1), port: 1 };
+    let cable = Cable { number: 2, near, far: End { machine: number, port: 0 } };
+    more.cables.push(cable);
+    let added = Plan::of_machine(&more, number);
+    for object in &added.objects {
+        libvirt.make(&added, object).await?;
+    }
+    let id = spec.owner.deployment;
+    let (second, third) = (id.domain("node1"), id.domain("third"));
+    libvirt.plug(&second, &more.mesh_port(near)).await?;
+    ensure!(link_is_up(&second, &id.tap(near)).await?, "the near end has no carrier");
+    libvirt.virsh.start_domain(&third).await?;
+    let ends = BTreeSet::from(cable.ends().map(|end| id.tap(end)));
+    let seen = taps(&id.cable_bridge(&cable))?;
+    ensure!(seen == ends, "the cable joins {seen:?}");
+
+    // For good: not only while it has power.
+    libvirt.power_off(&second).await?;
+    libvirt.virsh.start_domain(&second).await?;
+    ensure!(taps(&id.cable_bridge(&cable))? == ends && link_is_up(&second, &id.tap(near)).await?);
+
+    libvirt.plug(&second, &spec.mesh_port(near)).await?;
+    ensure!(!link_is_up(&second, &id.tap(near)).await?, "a port without a cable has a carrier");
+    ensure!(taps(&id.loose_bridge())?.contains(&id.tap(near)));
+    Ok(())
+}
+
+/// A machine's memory is written, and it goes on where it was.
+async fn keep_and_go_on(libvirt: &Libvirt, plan: &Plan, folder: &Path) -> Result<()> {
+    let node = plan.domains().find(|domain| !domain.boots_from_disk).context("there is a node")?;
+    let (virsh, memory) = (&libvirt.virsh, folder.join("node.memory"));
+    virsh.suspend_domain(&node.name).await?;
+    ensure!(virsh.state(&node.name).await? == DomainState::Other("paused".to_owned()));
+    virsh.save_domain(&node.name, &memory).await?;
+    ensure!(virsh.state(&node.name).await? == DomainState::Off);
+    let before = fs::metadata(&node.console)?.len();
+    virsh.restore_domain(&memory).await?;
+    ensure!(virsh.state(&node.name).await? == DomainState::Other("paused".to_owned()));
+    virsh.resume_domain(&node.name).await?;
+    ensure!(virsh.state(&node.name).await? == DomainState::Running);
+    // Firmware that was started anew would begin by clearing its console; one that goes on writes on.
+    let start = Instant::now();
+    while fs::metadata(&node.console)?.len() <= before {
+        ensure!(start.elapsed() < FIRMWARE_LIMIT, "the machine that was put back is silent");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    ensure!(memory.exists(), "it can be put back again");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_are_plugged_in_and_kept_while_others_run() -> Result<()> {
+    if !is_installed() {
+        return Ok(());
+    }
+    let libvirt = Libvirt::default();
+    let started = daemon::ensure(&libvirt.virsh).await?;
+    let directory = tempfile::tempdir()?;
+    let spec = spec(directory.path(), 1)?;
+    let plan = Plan::new(&spec);
+    let used = async {
+        make_and_use(&libvirt, &plan).await.context("making and using the machines")?;
+        plug_in_another(&libvirt, &spec).await.context("plugging in another")?;
+        keep_and_go_on(&libvirt, &plan, directory.path()).await.context("keeping a machine")
+    };
+    let used = used.await;
+    let left = remove_twice(&libvirt, &plan).await;
+    daemon::stop_if_unused(&libvirt.virsh, &started).await;
+    used?;
+    let left = left.context("removing them")?;
+    ensure!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,7 +147,7 @@ pub(crate) async fn no_deployment(directory: &Directory, libvirt: &Libvirt) -> R
         Ok(Some(known)) if known.complete => {
             exists(format!("a deployment exists in {}, and libvirt has lost its machines", directory.text()))
         }
-        Ok(Some(_)) => teardown::run(directory, &crate::progress::Reporter::silent()).await.map(drop),
+        Ok(Some(_)) => teardown::remove(directory, &crate::progress::Reporter::silent()).await.map(drop),
         Err(error) => exists(format!("{error:#}")),
         Ok(None) if is_empty(directory.path()) => Ok(()),
         Ok(None) => {

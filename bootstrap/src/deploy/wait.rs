@@ -17,11 +17,10 @@ use hardware::{Accel, Libvirt, MachineNumber, Plan, host};
 use tokio::time::sleep;
 
 use super::console_hint;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Directory};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::Reporter;
 use crate::status::{MachineView, Observation, Observer};
-use crate::verbs::Context;
 
 /// Witnesses are asked this often: none of them calls by itself.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -57,13 +56,14 @@ impl<'a> Waiter<'a> {
     pub(crate) async fn new(
         deployment: &Deployment,
         plan: &'a Plan,
-        context: &Context,
+        directory: &Directory,
+        limit: Duration,
         libvirt: &'a Libvirt,
         reporter: &'a Reporter,
     ) -> Result<Self, Failure> {
         let emulated = plan.domains().any(|domain| domain.accel == Accel::Tcg);
-        let observer = Observer::new(deployment, &context.directory).await?;
-        Ok(Self { plan, observer, libvirt, reporter, limit: context.settings.libvirt.timeout, emulated })
+        let observer = Observer::new(deployment, directory).await?;
+        Ok(Self { plan, observer, libvirt, reporter, limit, emulated })
     }
 
     /// Gives the machines that are `wanted` power. Returns when each is Ready, with what the witnesses last said.
@@ -116,7 +116,8 @@ impl<'a> Waiter<'a> {
         let ready = observation.machines.iter().filter(|machine| machine.ready == Some(true));
         for machine in ready {
             let Some(number) = machine.number.map(MachineNumber) else { continue };
-            let again = course.before.get(&number).is_some_and(|before| machine.boot.as_ref() == Some(before));
+            let again =
+                course.before.get(&number).is_some_and(|before| machine.boot.as_ref() == Some(before));
             let is_new = course.wanted.contains(&number) && !again && course.ready.insert(number);
             if !is_new {
                 continue;

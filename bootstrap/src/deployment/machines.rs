@@ -148,7 +148,8 @@ pub(crate) mod tests {
         (0..=nodes).map(MachineNumber).map(record).collect()
     }
 
-    fn deployment() -> Deployment {
+    /// The seed and so many machines in a grid.
+    pub(crate) fn sample(nodes: u16) -> Deployment {
         let id = hardware::DeploymentId::random();
         let seed = mesh::Machine {
             id: mesh::MachineId(id.0),
@@ -160,14 +161,15 @@ pub(crate) mod tests {
         };
         let site = "5eed0000-0000-4000-8000-000000000001".parse().unwrap();
         let mut deployment = Deployment::new(id, site, mesh::AddressPlan::default(), seed);
-        deployment.machines = records(4);
-        deployment.cables = cables(Shape::Grid, 4);
+        deployment.machines = records(nodes);
+        deployment.cables = cables(Shape::Grid, nodes);
+        deployment.next_machine = nodes + 1;
         deployment
     }
 
     #[test]
     fn a_machine_that_is_not_there_is_told_with_those_that_are() {
-        let deployment = deployment();
+        let deployment = sample(4);
         assert_eq!(deployment.find("node3").unwrap().number, MachineNumber(3));
         let said = deployment.find("node7").unwrap_err().message();
         assert!(said.contains("`node7`") && said.contains("seed, node1, node2, node3, node4"), "{said}");
@@ -175,7 +177,7 @@ pub(crate) mod tests {
 
     #[test]
     fn cables_and_ports_are_found_from_either_end() {
-        let deployment = deployment();
+        let deployment = sample(4);
         let (one, four) = (MachineNumber(1), MachineNumber(4));
         assert_eq!(deployment.cables_of(one).count(), 3);
         assert_eq!(deployment.cables_between(four, MachineNumber(2)).count(), 1);

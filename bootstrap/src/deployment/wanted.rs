@@ -52,7 +52,11 @@ impl Wanted {
     /// The machines as they will be, where processors are made like this.
     #[must_use]
     pub fn records(&self, accel: Accel) -> Vec<MachineRecord> {
-        (0..).map(MachineNumber).zip(&self.machines).map(|(number, wanted)| wanted.record(number, accel)).collect()
+        (0..)
+            .map(MachineNumber)
+            .zip(&self.machines)
+            .map(|(number, wanted)| wanted.record(number, accel))
+            .collect()
     }
 }
 

@@ -61,7 +61,9 @@ impl Admitter {
         let before = cluster.node(&machine.name).await.map_err(AnswerError::NotReady)?;
         self.tie(&claim, &machine, &request, before.clone()).await?;
         let spec = wanted.map(|wanted| wanted.spec).unwrap_or_default();
-        self.configure(&cluster, &claim, &machine, &request, spec, before).await.map_err(AnswerError::NotReady)
+        self.configure(&cluster, &claim, &machine, &request, spec, before)
+            .await
+            .map_err(AnswerError::NotReady)
     }
 
     /// What the operator wants of the machine: what he said last is in Kubernetes.

@@ -2,16 +2,13 @@
 
 use anyhow::{Context, Result, anyhow};
 use ignition::NodeSpec;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use mesh::{Mac, NodeName};
 use uuid::Uuid;
 
 use super::Cluster;
 use crate::gateway::settings::Reservation;
 use crate::store::crds::{ReservationObject, ReservationSpec, Which};
-
-/// Not found: also what is said where the definition is not there yet.
-const NOT_FOUND: u16 = 404;
 
 // === impl Cluster ===
 
@@ -24,7 +21,8 @@ impl Cluster {
     pub async fn reservation(&self, uuid: Option<Uuid>, ports: &[Mac]) -> Result<Option<Reservation>> {
         let listed = match self.reservations().list(&ListParams::default()).await {
             Ok(listed) => listed.items,
-            Err(kube::Error::Api(status)) if status.code == NOT_FOUND => Vec::new(),
+            // The definition is not there yet.
+            Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
             Err(error) => return Err(error).context("cannot ask for reservations"),
         };
         let Some(found) = listed.into_iter().find(|object| object.spec.is_for(uuid, ports)) else {
@@ -53,11 +51,8 @@ impl Cluster {
     ///
     /// The API server refused or did not answer.
     pub async fn release(&self, name: &NodeName) -> Result<()> {
-        match self.reservations().delete(name.as_str(), &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == NOT_FOUND => Ok(()),
-            Err(error) => Err(error).with_context(|| format!("cannot give the name {name} back")),
-        }
+        let deleted = super::delete(self.reservations(), name).await;
+        deleted.map(drop).with_context(|| format!("cannot give the name {name} back"))
     }
 
     fn reservations(&self) -> Api<ReservationObject> {

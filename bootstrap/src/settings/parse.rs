@@ -214,12 +214,12 @@ pub(super) fn cni(text: &str) -> Result<Cni, String> {
 }
 
 /// `2GiB`, `2048MiB`, `2G`; a plain number is octets.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let octets = octets(text)?;
     if octets < LEAST_DISK { Err(format!("`{text}` is less than 1 GiB")) } else { Ok(octets) }
 }
 
-pub(super) fn memory_mib(text: &str) -> Result<u32, String> {
+pub(crate) fn memory_mib(text: &str) -> Result<u32, String> {
     let mib = octets(text)? >> 20;
     if mib < LEAST_MEMORY_MIB {
         return Err(format!("`{text}` is less than {LEAST_MEMORY_MIB} MiB, which no machine boots with"));
@@ -244,7 +244,7 @@ pub(super) fn octets(text: &str) -> Result<u64, String> {
 }
 
 /// `auto`, or a number.
-pub(super) fn cpus(text: &str) -> Result<Option<u16>, String> {
+pub(crate) fn cpus(text: &str) -> Result<Option<u16>, String> {
     if text == "auto" {
         return Ok(None);
     }
@@ -255,7 +255,7 @@ pub(super) fn cpus(text: &str) -> Result<Option<u16>, String> {
 }
 
 /// `90s`, `45m`, `2h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let error = || format!("`{text}` is no duration: a number with s, m or h, as 60m");
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(error)?;
     let seconds = match unit {

@@ -58,7 +58,8 @@ fn who_sent_most_is_who_served() {
         answered: BTreeMap::from([(all[4].id, None)]),
         machines: all.clone(),
     };
-    let nodes = BTreeMap::from([("node4".to_owned(), Readiness { ready: true, reason: String::new(), boot: None })]);
+    let nodes =
+        BTreeMap::from([("node4".to_owned(), Readiness { ready: true, reason: String::new(), boot: None })]);
     let running = [id.domain("node4")];
     let view = observer.view(record(&observer, 4), &pages, &nodes, Some(&running));
     assert_eq!(view.served_by.as_deref(), Some("node2 port 1"));

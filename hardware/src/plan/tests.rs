@@ -124,5 +124,7 @@ fn what_is_added_are_a_machine_and_its_cables() {
     let again = Plan::new(&spec);
     assert_eq!(again.objects.len(), whole.objects.len() + added.objects.len(), "and nothing else");
     let port = spec.mesh_port(end(3, 3));
-    assert!(port.plugged && port.network == names[0] && !whole.networks().any(|old| old.name == port.network));
+    assert!(
+        port.plugged && port.network == names[0] && !whole.networks().any(|old| old.name == port.network)
+    );
 }

@@ -231,6 +231,7 @@ struct Controller {
 }
 
 #[derive(Serialize)]
+#[serde(rename = "interface")]
 struct Interface<'a> {
     #[serde(rename = "@type")]
     kind: &'static str,
@@ -438,6 +439,12 @@ fn devices(plan: &DomainPlan) -> Devices<'_> {
         memballoon: Model { model: "none" },
         rng: Rng { model: "virtio", backend: Backend { model: "random", source: "/dev/urandom" } },
     }
+}
+
+/// A port's description alone, as it is changed in a running machine.
+#[must_use]
+pub fn port(plan: &PortPlan) -> String {
+    document(&interface(plan))
 }
 
 fn interface(port: &PortPlan) -> Interface<'_> {

@@ -98,7 +98,7 @@ fn settings(content: &Content, folder: &Path) -> Result<GatewaySettings> {
             root: artefact(&content.root),
             layer: artefact(&content.small),
         },
-        names: [].into(),
+        reservations: [].into(),
         artefact_folders: vec![content.artefacts.clone()],
         sources: Vec::new(),
         ledger: folder.join("ledger.redb"),

@@ -1,0 +1,154 @@
+//! Keeps a mesh.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use anyhow::Context as _;
+use hardware::Libvirt;
+use hardware::plan::Layout;
+use hardware::process::Invocation;
+use hardware::virsh::DomainState;
+use indicatif::HumanBytes;
+use jiff::Timestamp;
+
+use super::{Place, Powered, RECORD, Record, VERSION, check_room, libvirt_of, state, taken};
+use crate::deployment::{Deployment, MachineRecord};
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::private_file;
+use crate::progress::Reporter;
+use crate::timeline::journal::{Act, Entry, Journal};
+use crate::verbs::Context;
+
+/// A disk of many GiB is copied, on a slow disk.
+pub(super) const COPY_LIMIT: std::time::Duration = std::time::Duration::from_mins(30);
+
+/// `snapshot save`.
+pub(super) async fn run(context: &Context, name: &str, reporter: &Reporter) -> Result<(), Failure> {
+    let directory = &context.directory;
+    let _lock = directory.lock()?;
+    let deployment = directory.require()?;
+    let place = Place::of(directory, name);
+    if place.load()?.is_some() {
+        let message = format!("there is a snapshot {name} already");
+        return Err(
+            Failure::new(Code::CannotCreate, message).next(format!("`meshboot snapshot delete {name}`"))
+        );
+    }
+    let libvirt = libvirt_of(&deployment, directory).await?;
+    let layout = Layout(directory.path());
+    let mut powered = Vec::new();
+    let mut want = 0_u64;
+    for machine in &deployment.machines {
+        want = want.saturating_add(taken(&layout.disk(machine.name.as_str())));
+        let running = match state(&libvirt, &deployment, machine).await? {
+            DomainState::Running => true,
+            DomainState::Other(words) if words == "paused" => false,
+            DomainState::Off => continue,
+            DomainState::Missing | DomainState::Other(_) => {
+                let message = format!("{} is neither on nor off", machine.name);
+                let next = format!("`meshboot node status {}` says more", machine.name);
+                return Err(Failure::new(Code::TryAgain, message).next(next));
+            }
+        };
+        want = want.saturating_add(u64::from(machine.size.memory_mib) << 20);
+        powered.push((machine.clone(), running));
+    }
+    check_room(directory.path(), want)?;
+    // What an interrupted one left goes first.
+    let what = || format!("cannot make {}", place.0.display());
+    if place.0.exists() {
+        fs::remove_dir_all(&place.0).with_context(what).or_fail(Code::Io)?;
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&place.0)
+        .with_context(what)
+        .or_fail(Code::Io)?;
+
+    let at = Timestamp::now();
+    let saving = Saving { deployment: &deployment, libvirt: &libvirt, place: &place, reporter };
+    let kept = saving.keep(&powered, layout).await;
+    // Whatever happened, the mesh goes on.
+    let resumed = saving.go_on(&powered).await;
+    kept?;
+    resumed?;
+    let powered =
+        powered.iter().map(|(machine, running)| Powered { machine: machine.number, running: *running });
+    let record = Record { version: VERSION, at, deployment: deployment.clone(), powered: powered.collect() };
+    let text = serde_json::to_vec_pretty(&record).context("cannot write the snapshot's record")?;
+    private_file::replace(&place.0.join(RECORD), &text).or_fail(Code::Io)?;
+    Journal::append(
+        directory,
+        Entry::now(Act::Noted { machines: Vec::new(), text: format!("snapshot {name}") }),
+    )
+    .or_fail(Code::Io)?;
+    reporter.finish();
+    let (seconds, size) = (reporter.elapsed().as_secs_f64(), place.size());
+    let result = serde_json::json!({ "event": "result", "saved": name, "bytes": size, "seconds": seconds });
+    reporter.result(&result, &format!("{name}: {} in {seconds:.0} s; the mesh goes on", HumanBytes(size)));
+    Ok(())
+}
+
+struct Saving<'a> {
+    deployment: &'a Deployment,
+    libvirt: &'a Libvirt,
+    place: &'a Place,
+    reporter: &'a Reporter,
+}
+
+// === impl Saving ===
+
+impl Saving<'_> {
+    /// Pauses all, then writes memories and disks.
+    async fn keep(&self, powered: &[(MachineRecord, bool)], layout: Layout<'_>) -> Result<(), Failure> {
+        self.reporter.stage("memory");
+        for (machine, running) in powered {
+            if *running {
+                let domain = self.deployment.domain(machine);
+                self.libvirt.virsh.suspend_domain(&domain).await.or_fail(Code::Unavailable)?;
+            }
+        }
+        for (machine, _) in powered {
+            self.reporter.line(&format!("{}: {} MiB", machine.name, machine.size.memory_mib));
+            let (domain, memory) = (self.deployment.domain(machine), self.place.memory(machine));
+            self.libvirt.virsh.save_domain(&domain, &memory).await.or_fail(Code::Io)?;
+        }
+        self.reporter.stage("disks");
+        for machine in &self.deployment.machines {
+            let name = machine.name.as_str();
+            copy(&layout.disk(name), &self.place.disk(machine)).await?;
+            copy(&layout.nvram(name), &self.place.nvram(machine)).await?;
+        }
+        Ok(())
+    }
+
+    /// Machines whose memory was written have lost their power and are put back; all that ran run again.
+    async fn go_on(&self, powered: &[(MachineRecord, bool)]) -> Result<(), Failure> {
+        self.reporter.stage("going on");
+        for (machine, _) in powered {
+            if state(self.libvirt, self.deployment, machine).await? == DomainState::Off {
+                let memory = self.place.memory(machine);
+                self.libvirt.virsh.restore_domain(&memory).await.or_fail(Code::Io)?;
+            }
+        }
+        for (machine, _) in powered.iter().filter(|(_, running)| *running) {
+            let domain = self.deployment.domain(machine);
+            if state(self.libvirt, self.deployment, machine).await? != DomainState::Running {
+                self.libvirt.virsh.resume_domain(&domain).await.or_fail(Code::Unavailable)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies a file whose holes stay holes, without copying at all where the file system can share.
+pub(super) async fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<(), Failure> {
+    Invocation::new("cp", COPY_LIMIT)
+        .args(["--sparse=always", "--reflink=auto", "--preserve=mode,ownership", "--"])
+        .args([from, to])
+        .run()
+        .await
+        .map(drop)
+        .or_fail(Code::Io)
+}

@@ -33,7 +33,7 @@ fn the_example_says_nothing_new_and_with_all_its_lines_it_is_good() {
 #[test]
 fn every_mistake_is_told_at_once() {
     let errors = from_toml(
-        "nodes = 3\n[libvirt]\nmemory = \"much\"\ncpus = 0\nmemroy = 1\ntopology = \"ring\"\ntimeout = true\n\
+        "nodes = 3\n[libvirt]\nmemory = \"much\"\ncpus = 0\nmemroy = 1\ntopology = \"star\"\ntimeout = true\n\
          [adresses]\n[site]\nnameservers = [\"x\", \"y\"]\n[addresses]\nanycast = \"fd00::\"\n",
     )
     .unwrap_err();

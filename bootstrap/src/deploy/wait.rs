@@ -75,8 +75,9 @@ impl<'a> Waiter<'a> {
         } else {
             self.reporter.stage("the machines");
             let boots = self.observer.observe().await.machines.into_iter();
-            course.before =
-                boots.filter_map(|machine| Some((MachineNumber(machine.number?), machine.boot?))).collect();
+            let boots = boots.filter_map(|machine| Some((MachineNumber(machine.number?), machine.boot?)));
+            // Those that are not wanted stay as they are, and serve.
+            course.before = boots.filter(|(number, _)| course.wanted.contains(number)).collect();
         }
         if course.wanted.contains(&MachineNumber::SEED) {
             self.start(MachineNumber::SEED, &mut course).await?;

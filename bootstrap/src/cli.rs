@@ -10,6 +10,7 @@ use crate::progress::Output;
 
 pub mod node;
 pub mod snapshot;
+pub mod timeline;
 
 /// Kubernetes on machines joined by cables: boot one from USB, plug the next one into it, go on.
 #[derive(Debug, Parser)]
@@ -51,6 +52,8 @@ pub enum Verb {
         #[arg(value_name = "PORT|MACHINE")]
         target: String,
     },
+    /// Show what happened: faults, cables, routes, nodes and pods, in one order.
+    Timeline(timeline::Timeline),
     /// Say what is answered on a port of this machine, or to recorded packets, and why.
     Explain(Explain),
     /// Machines one by one: list, add, start, stop, delete, log in.
@@ -285,6 +288,7 @@ impl Verb {
             | Self::Node(_)
             | Self::Snapshot(_)
             | Self::Why { .. }
+            | Self::Timeline(_)
             | Self::Explain(_)
             | Self::Image(_)
             | Self::Config(_)

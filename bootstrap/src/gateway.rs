@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
-use mesh::{Ledger, Mac};
+use mesh::{Happening, Ledger, Mac};
 use netboot_server::{DEFAULT_HOLD_DOWN, Gateway, GatewayConfig, Https, ServerId, StatusBoard};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -36,6 +36,7 @@ pub mod approver;
 pub mod artefacts;
 pub mod certificate;
 pub mod content;
+pub mod events;
 pub mod follow;
 pub mod force;
 pub mod journal;
@@ -82,6 +83,11 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     tasks.spawn("ledger", until(stopped.clone(), async move { copy.follow(|| ()).await }).map(Ok));
 
     let board = StatusBoard::new();
+    let log = board.events().clone();
+    log.note(Happening::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
+    tasks.spawn("API events", until(stopped.clone(), events::follow_api(api.status(), log.clone())).map(Ok));
+    let routes = events::follow_routes(events::route_scope(&plan, block), log.clone());
+    tasks.spawn("route events", until(stopped.clone(), routes).map(Ok));
     let publish = publish::publish(Arc::clone(&store), board.watch());
     tasks.spawn("links' status", until(stopped.clone(), publish).map(Ok));
     let follower = Follower::new(board.clone());
@@ -125,6 +131,8 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
         images = Some(puller);
     }
     let (anycast_status, anycasts_seen) = watch::channel(Vec::new());
+    let following = events::follow_anycasts(anycasts_seen.clone(), log.clone());
+    tasks.spawn("anycast events", until(stopped.clone(), following).map(Ok));
     tasks.spawn("anycast addresses", crate::anycast::keep(anycasts, anycast_status, stopped.clone()));
 
     let sources = status::Sources {
@@ -143,6 +151,7 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
         .context("cannot tell systemd that the service is ready")?;
     tracing::info!(node = %settings.machine.name, %block, "gateway serves");
     let result = tasks.first_end(asked_to_stop()).await;
+    log.note(Happening::Stopping);
     stop.send_replace(true);
     tasks.drain().await;
     result

@@ -13,7 +13,7 @@ use hardware::virsh::Virsh;
 use hardware::{End, MachineNumber};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
-use mesh::{AddressPlan, Block, LinkFault, LinkStatus, Mac, Machine, MachineId, Stage, Timeline};
+use mesh::{AddressPlan, Block, EventPage, LinkFault, LinkStatus, Mac, Machine, MachineId, Stage, Timeline};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -189,6 +189,11 @@ impl Observer {
         self.fetch(block.vip(), "timelines").await.unwrap_or_default()
     }
 
+    /// What happened on the node of this address after its event of this number; none if it does not answer.
+    pub async fn events(&self, vip: Ipv6Addr, after: u64) -> Option<EventPage> {
+        self.fetch(vip, &format!("events?after={after}")).await
+    }
+
     async fn ask_pages(&self) -> Pages {
         let pages = self.nodes().await;
         let machines = pages.first().map(|seed| seed.machines.clone()).unwrap_or_default();
@@ -201,7 +206,8 @@ impl Observer {
         all
     }
 
-    async fn page(&self, vip: Ipv6Addr) -> Option<NodeStatus> {
+    /// What the node of this address says of itself; none if it does not answer.
+    pub async fn page(&self, vip: Ipv6Addr) -> Option<NodeStatus> {
         self.fetch(vip, "status").await
     }
 

@@ -13,7 +13,7 @@ use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::force;
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
-use crate::{deploy, deps, explain, image, node, snapshot, status, teardown, why};
+use crate::{deploy, deps, explain, image, node, snapshot, status, teardown, timeline, why};
 
 /// Settings that are read if they are there and no others are named.
 const DEFAULT_SETTINGS: &str = "meshboot.toml";
@@ -49,6 +49,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Node(_)
         | Verb::Snapshot(_)
         | Verb::Why { .. }
+        | Verb::Timeline(_)
         | Verb::Explain(_)
         | Verb::Image(_)
         | Verb::Config(_)
@@ -103,6 +104,7 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         Verb::Node(verb) => node::run(&deployed(&cli)?, verb, &reporter).await,
         Verb::Snapshot(verb) => snapshot::run(&deployed(&cli)?, verb, &reporter).await,
         Verb::Why { target } => why::run(&directory(&cli)?, target, &reporter).await,
+        Verb::Timeline(options) => timeline::run(&directory(&cli)?, options, &reporter).await,
         Verb::Explain(options) => explain::run(options, cli.settings.as_deref(), &reporter).await,
         Verb::Image(Image::Build(options)) => {
             let context = context(&cli, image_flags(given(&cli)?, options))?;

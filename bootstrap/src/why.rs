@@ -144,7 +144,7 @@ fn names(target: &str, near: &str, status: &LinkStatus) -> bool {
     }
 }
 
-fn far_name(status: &LinkStatus, machines: &[&Machine]) -> Option<String> {
+pub(crate) fn far_name(status: &LinkStatus, machines: &[&Machine]) -> Option<String> {
     let by_id = |machine: &&&Machine| Some(machine.id) == status.far_machine;
     let by_mac = |machine: &&&Machine| machine.ports.iter().any(|port| Some(port.mac) == status.far_mac);
     let name = status.far_node.as_ref();

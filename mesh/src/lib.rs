@@ -9,6 +9,7 @@
 
 pub mod allocate;
 pub mod block;
+pub mod event;
 pub mod fault;
 pub mod ledger;
 pub mod link;
@@ -21,6 +22,7 @@ pub mod timeline;
 
 pub use allocate::{Admission, AdmitError, AttachError, Claim};
 pub use block::{Block, BlockNumber, LinkPrefix, PortIndex};
+pub use event::{Event, EventPage, EventRing, Happening, Moment};
 pub use fault::{FaultKind, LinkFault};
 pub use ledger::{ApplyError, Change, Ledger};
 pub use link::{Far, Link, LinkId};

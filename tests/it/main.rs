@@ -17,3 +17,4 @@ mod netboot;
 mod registry;
 mod routing;
 mod store;
+mod timeline;

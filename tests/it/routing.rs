@@ -7,6 +7,7 @@ mod alone;
 mod board;
 mod chaos;
 mod compare;
+mod events;
 mod identity;
 mod networkd;
 mod protocol;

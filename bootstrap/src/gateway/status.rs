@@ -1,18 +1,18 @@
 //! The status page of one node: JSON on the node's VIP, read by `meshboot status` and by `deploy`, with the last boots of
-//! its links for `meshboot why`, and its counters for Prometheus. Machines that boot do not get there: their requests are
-//! served by sockets of their port, which know none of this.
+//! its links for `meshboot why`, its events for `meshboot timeline`, and its counters for Prometheus. Machines that boot do
+//! not get there: their requests are served by sockets of their port, which know none of this.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use images::pull::Puller;
-use mesh::{LinkStatus, Machine, Timeline};
+use mesh::{EventPage, LinkStatus, Machine, Timeline};
 use netboot_server::StatusBoard;
 use prometheus_client::encoding::text::encode_eof;
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,14 @@ pub struct ApiStatus {
     pub reason: Option<String>,
 }
 
+/// Which events are asked for: `/events?after=17`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct Asked {
+    /// The number of the last one that is known already.
+    #[serde(default)]
+    after: u64,
+}
+
 /// Where the page's parts come from.
 #[derive(Debug, Clone)]
 pub struct Sources {
@@ -79,6 +87,7 @@ pub async fn serve(vip: Ipv6Addr, sources: Sources, mut stop: watch::Receiver<bo
     let router = Router::new()
         .route("/status", get(page))
         .route("/timelines", get(timelines))
+        .route("/events", get(events))
         .route("/metrics", get(metrics))
         .with_state(sources);
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
@@ -98,6 +107,10 @@ async fn page(State(sources): State<Sources>) -> Json<NodeStatus> {
 
 async fn timelines(State(sources): State<Sources>) -> Json<Vec<Timeline>> {
     Json(sources.board.timelines())
+}
+
+async fn events(State(sources): State<Sources>, Query(asked): Query<Asked>) -> Json<EventPage> {
+    Json(sources.board.events().page(asked.after))
 }
 
 async fn metrics(State(sources): State<Sources>) -> Response {

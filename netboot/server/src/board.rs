@@ -6,10 +6,11 @@ use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mesh::{LinkId, LinkStatus, Mac, MachineId, NodeName, Sound, Stage, Timeline};
+use mesh::{Happening, LinkId, LinkStatus, Mac, MachineId, NodeName, Sound, Stage, Timeline};
 use netboot_proto::judge::Judgement;
 use tokio::sync::watch;
 
+use crate::events::EventLog;
 use crate::metrics::Metrics;
 
 /// The state of every link, for whoever wants to watch it, with how it came about. Copies show the same board.
@@ -18,6 +19,7 @@ pub struct StatusBoard {
     links: Arc<watch::Sender<Vec<LinkStatus>>>,
     histories: Arc<Mutex<BTreeMap<LinkId, History>>>,
     metrics: Metrics,
+    events: EventLog,
 }
 
 /// How a link came to its state.
@@ -55,6 +57,7 @@ impl StatusBoard {
             links: Arc::new(watch::Sender::new(Vec::new())),
             histories: Arc::default(),
             metrics: Metrics::new(),
+            events: EventLog::new(),
         }
     }
 
@@ -69,6 +72,12 @@ impl StatusBoard {
     pub fn timelines(&self) -> Vec<Timeline> {
         let histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
         histories.values().map(|history| history.timeline.clone()).collect()
+    }
+
+    /// What happened on this machine since the service was started, not only on its links.
+    #[must_use]
+    pub fn events(&self) -> &EventLog {
+        &self.events
     }
 
     /// Writes what was counted, in the text format of OpenMetrics, without the mark of its end.
@@ -219,6 +228,7 @@ impl StatusBoard {
         let (port, now) = (&status.port, millis());
         self.with_history(status, |history| {
             if status.stage != stage {
+                self.note_stage(status);
                 self.metrics.count_stage(port, status.stage);
                 if status.stage > stage && stage > Stage::Dark {
                     self.metrics.observe_stage(port, stage, history.entered.elapsed());
@@ -248,6 +258,15 @@ impl StatusBoard {
                 history.timeline.note(text, now);
             }
         });
+    }
+
+    /// The carrier is the port's to tell.
+    fn note_stage(&self, status: &LinkStatus) {
+        if status.stage > Stage::Carrier {
+            let LinkStatus { port, link, stage, far_node, .. } = status;
+            let (port, far) = (port.clone(), far_node.clone());
+            self.events.note(Happening::Stage { port, link: *link, stage: *stage, far });
+        }
     }
 
     fn with_history(&self, status: &LinkStatus, change: impl FnOnce(&mut History)) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv6Net;
-use mesh::{Block, Far, Link, LinkId, Mac, MachineId, PortIndex};
+use mesh::{Block, Far, Happening, Link, LinkId, Mac, MachineId, PortIndex};
 use netboot_proto::Services;
 use netboot_proto::dhcp6::{self, DEFAULT_LIFETIMES, ServerId};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -334,10 +334,11 @@ impl<C: Content, J: Journal> Gateway<C, J> {
             if same && wanted == Some(running.link.port) {
                 let near = self.config.block.link(running.link.port).near();
                 let lost = !interface.addresses.contains_key(&near);
-                running.state.send_if_modified(|state| {
-                    let new = state_of(&interface, forced);
-                    std::mem::replace(state, new) != new
-                });
+                let new = state_of(&interface, forced);
+                if running.state.borrow().carrier != new.carrier {
+                    self.note_carrier(running.link, &running.name, new.carrier);
+                }
+                running.state.send_if_modified(|state| std::mem::replace(state, new) != new);
                 if lost {
                     self.restore(&interface, running.link).await;
                 }
@@ -420,6 +421,9 @@ impl<C: Content, J: Journal> Gateway<C, J> {
                 });
                 let (mac, name) = (interface.mac, interface.name.clone());
                 tracing::info!(%link, port = name, near = %prefix.near(), "serving a mesh port");
+                if interface.carrier {
+                    self.note_carrier(link, &name, true);
+                }
                 self.running.insert(index, Running { link, mac, name, state, stop });
                 self.tell(GatewayEvent::PortOpened(link));
             }
@@ -439,6 +443,9 @@ impl<C: Content, J: Journal> Gateway<C, J> {
     fn stop(&mut self, index: u32) {
         if let Some(running) = self.running.remove(&index) {
             running.stop.cancel();
+            if running.state.borrow().carrier {
+                self.note_carrier(running.link, &running.name, false);
+            }
             self.board.remove(running.link);
             tracing::info!(link = %running.link, port = running.name, "a mesh port is gone");
             self.tell(GatewayEvent::PortClosed(running.link));
@@ -488,6 +495,10 @@ impl<C: Content, J: Journal> Gateway<C, J> {
         if let Err(error) = result {
             tracing::warn!(%address, error = chain(&error), "the boot address could not be set on lo");
         }
+    }
+
+    fn note_carrier(&self, link: LinkId, port: &str, carries: bool) {
+        self.board.events().note(Happening::Carrier { port: port.to_owned(), link, carries });
     }
 
     fn tell(&self, event: GatewayEvent) {

@@ -15,6 +15,7 @@
 
 mod board;
 mod content;
+mod events;
 mod gate;
 mod gateway;
 mod http;
@@ -24,6 +25,7 @@ mod metrics;
 mod neighbours;
 mod notes;
 mod port;
+mod routes;
 mod socket;
 mod survey;
 mod tls;
@@ -34,11 +36,13 @@ pub use bytes::Bytes;
 pub use content::{
     Content, ContentFile, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256, Sha256Error,
 };
+pub use events::{EventLog, moment};
 pub use gateway::{Gateway, GatewayConfig, GatewayEvent, GatewayHandle, OpenError, RunError};
 pub use http::DetachedHttp;
 pub use journal::{CommitError, Journal};
 pub use netboot_proto::dhcp6::ServerId;
 pub use netboot_proto::judge::DEFAULT_HOLD_DOWN;
 pub use netboot_proto::{Arch, DomainName, DomainNameError, FileName, HttpBoot, Services, ServicesError};
+pub use routes::{RouteScope, RoutesError, watch_routes};
 pub use survey::{NotAPort, Surveyed, survey};
 pub use tls::{CertificateError, Https, ServerCertificate};

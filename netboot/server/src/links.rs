@@ -1,6 +1,6 @@
 //! The machine's links, by netlink: which there are, what becomes of them, and how a mesh port is set up.
 //!
-//! Everything that depends on the netlink crates' types is in here.
+//! Everything that depends on the netlink crates' types is in here, and in `routes`.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -303,7 +303,7 @@ impl Setup {
 }
 
 /// Asks the kernel, with a limit to the wait.
-async fn ask<T>(
+pub(crate) async fn ask<T>(
     what: &str,
     question: impl Future<Output = Result<T, rtnetlink::Error>>,
 ) -> Result<T, LinksError> {

@@ -6,11 +6,15 @@ use clap::{Args, Parser, Subcommand};
 use hardware::topology::MAX_MACHINES;
 use images::store::Reference;
 
+use crate::profile::ProfileName;
 use crate::progress::Output;
 
+pub mod mesh;
 pub mod node;
 pub mod snapshot;
 pub mod timeline;
+
+use mesh::{MeshFile, Specs};
 
 /// Kubernetes on machines joined by cables: boot one from USB, plug the next one into it, go on.
 #[derive(Debug, Parser)]
@@ -19,7 +23,10 @@ pub struct Cli {
     /// Settings of the site; without it the defaults, and ./meshboot.toml if it is there.
     #[arg(long, global = true, value_name = "FILE", env = "MESHBOOT_SETTINGS")]
     pub settings: Option<PathBuf>,
-    /// Where the files of the deployment are.
+    /// Which mesh of several on this computer: it has a directory and addresses of its own.
+    #[arg(short, long, global = true, value_name = "NAME", env = "MESHBOOT_PROFILE")]
+    pub profile: Option<ProfileName>,
+    /// Where the files of the deployment are; those of a profile are in DIR-NAME.
     #[arg(long, global = true, value_name = "DIR", env = "MESHBOOT_CLUSTER", default_value = "cluster")]
     pub cluster: PathBuf,
     /// Where what was fetched and built is kept; by default in the user's cache directory.
@@ -39,11 +46,13 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Make a seed: with virtual machines around it, or on a USB stick.
-    #[command(subcommand)]
-    Deploy(Deploy),
+    /// Make a seed: with virtual machines around it, or on a USB stick. With a file of a mesh, make that, or change a
+    /// running one so that it is as the file says.
+    Deploy(Box<Deploy>),
     /// Remove what `deploy libvirt` made, and nothing else.
     Teardown(Teardown),
+    /// Show every mesh of this computer.
+    List,
     /// Show every machine: its stage, its block, its link, and what it waits for.
     Status,
     /// Show the last boot on a link step by step, where it hangs, and what to try next.
@@ -102,33 +111,24 @@ pub enum Verb {
     },
 }
 
-/// Where to make a seed.
-#[derive(Debug, Subcommand)]
-pub enum Deploy {
-    /// A seed and machines on this computer, one libvirt network per cable.
-    Libvirt(DeployLibvirt),
-    /// A disk image that a real seed boots.
-    Usb(DeployUsb),
+/// What to deploy: what a file describes, or what is said word by word.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct Deploy {
+    /// What a file describes.
+    #[command(flatten)]
+    pub of_file: DeployFile,
+    /// What is said word by word.
+    #[command(subcommand)]
+    pub target: Option<DeployTarget>,
 }
 
-/// Options of `deploy libvirt`.
-#[derive(Debug, Args)]
-pub struct DeployLibvirt {
-    /// How many machines besides the seed.
-    #[arg(value_name = "N", value_parser = machines, allow_negative_numbers = true)]
-    pub machines: u16,
-    /// Memory of each machine, as 2GiB.
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
-    /// Memory of the seed, as 3GiB.
-    #[arg(long, value_name = "SIZE")]
-    pub seed_memory: Option<String>,
-    /// Processors of each machine and of the seed.
-    #[arg(long, value_name = "N")]
-    pub cpus: Option<String>,
-    /// How machines are cabled: grid (two wide) or line.
-    #[arg(long, value_name = "SHAPE")]
-    pub topology: Option<String>,
+/// Options of `deploy -f`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DeployFile {
+    /// The file.
+    #[command(flatten)]
+    pub mesh: MeshFile,
     /// How long to wait for all machines to be Ready, as 60m.
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,
@@ -137,8 +137,37 @@ pub struct DeployLibvirt {
     pub images: ImageOptions,
 }
 
+/// Where to make a seed.
+#[derive(Debug, Subcommand)]
+pub enum DeployTarget {
+    /// A seed and machines on this computer, one libvirt network per cable.
+    Libvirt(Box<DeployLibvirt>),
+    /// A disk image that a real seed boots.
+    Usb(DeployUsb),
+}
+
+/// Options of `deploy libvirt`.
+#[derive(Debug, Args)]
+pub struct DeployLibvirt {
+    /// How many machines besides the seed.
+    #[arg(
+        value_name = "N",
+        value_parser = machines,
+        allow_negative_numbers = true,
+        required_unless_present_any = ["file", "topology"],
+        conflicts_with = "file"
+    )]
+    pub machines: Option<u16>,
+    /// What machines are given.
+    #[command(flatten)]
+    pub specs: Specs,
+    /// What holds with a file as well.
+    #[command(flatten)]
+    pub common: DeployFile,
+}
+
 /// Options of everything that makes images.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ImageOptions {
     /// Where Kubernetes comes from: auto, debian, dir:PATH, or a version as v1.34.2.
     #[arg(long, value_name = "SOURCE")]
@@ -261,6 +290,10 @@ pub enum Config {
     Check,
     /// Write a settings file with every default to standard output.
     Example,
+    /// Write the file that a deployment amounts to: `deploy -f` makes the same again.
+    Show,
+    /// Write the JSON Schema of a mesh's file.
+    Schema,
 }
 
 /// What to do with sites.
@@ -284,6 +317,7 @@ impl Verb {
             Self::Gateway { .. } | Self::State { .. } => true,
             Self::Deploy(_)
             | Self::Teardown(_)
+            | Self::List
             | Self::Status
             | Self::Node(_)
             | Self::Snapshot(_)

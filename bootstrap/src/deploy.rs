@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 
 use anyhow::Context as _;
 use hardware::accel::Probe;
-use hardware::daemon::{self, Ensured, Started};
+use hardware::daemon::{self, Ensured};
 use hardware::firmware::Firmware;
 use hardware::plan::{DomainPlan, Layout, Object};
 use hardware::{DeploymentId, Libvirt, MachineNumber, Plan, accel};
@@ -18,16 +18,16 @@ use images::registry::USER;
 use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
 use serde::Serialize;
 
-use crate::cli::DeployLibvirt;
-use crate::deployment::{Deployment, Directory, Lock, Wanted, seed_addresses};
+use crate::deployment::{Deployment, Directory, Lock, seed_addresses};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::meshfile::MeshPlan;
 use crate::progress::{Reporter, StageTime};
 use crate::status::MachineView;
 use crate::timeline::journal::{Act, Entry, Journal};
 use crate::verbs::Context;
 use crate::{deps, image, teardown};
 
-pub(crate) mod check;
+pub mod check;
 mod seed;
 pub mod usb;
 pub(crate) mod wait;
@@ -47,18 +47,22 @@ struct Summary {
 /// # Errors
 ///
 /// What failed, at which stage, and what to do next.
-pub async fn libvirt(context: &Context, options: &DeployLibvirt, reporter: &Reporter) -> Result<(), Failure> {
+pub async fn libvirt(
+    context: &Context,
+    plan: MeshPlan,
+    install_deps: bool,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
     let settings = &context.settings;
-    let wanted = Wanted::usual(&settings.libvirt, options.machines);
     reporter.stage("this computer");
-    check::resources(context, &wanted)?;
+    check::resources(context, &plan.wanted)?;
     let mut missing = deps::missing_for_libvirt(settings.libvirt.cpus).await;
     missing.extend(image::missing_tools(settings));
-    deps::provide(&missing, options.images.install_deps, reporter).await?;
+    deps::provide(&missing, install_deps, reporter).await?;
     let libvirt = Libvirt::default();
     let ensured = start_libvirt(&libvirt).await?;
     let mut site =
-        Making { context, wanted, libvirt: &libvirt, ensured, reporter, lock: None, recorded: false };
+        Making { context, plan, libvirt: &libvirt, ensured, reporter, lock: None, recorded: false };
     match site.make().await {
         Ok((deployment, plan)) => site.start(deployment, &plan).await,
         Err(failure) => Err(site.undo(failure).await),
@@ -78,7 +82,7 @@ pub(crate) async fn start_libvirt(libvirt: &Libvirt) -> Result<Ensured, Failure>
 /// A deployment while it is made.
 struct Making<'a> {
     context: &'a Context,
-    wanted: Wanted,
+    plan: MeshPlan,
     libvirt: &'a Libvirt,
     ensured: Ensured,
     reporter: &'a Reporter,
@@ -96,28 +100,28 @@ impl Making<'_> {
         let (settings, directory, reporter) =
             (&self.context.settings, &self.context.directory, self.reporter);
         check::no_deployment(directory, self.libvirt).await?;
-        check::no_conflict(self.libvirt, directory).await?;
+        check::no_conflict(self.libvirt, directory, settings).await?;
         let firmware = Firmware::find().context("there is no OVMF").or_fail(Code::Unavailable)?;
         let probe = accel::probe(&firmware).await.or_fail(Code::Unavailable)?;
         self.say_accel(&probe);
 
         let catalog = image::obtain(self.context, reporter).await?;
         // That took minutes, in which nothing of ours kept libvirt from being stopped.
-        let again = start_libvirt(self.libvirt).await?;
-        self.ensured.made_network_state |= again.made_network_state;
-        self.ensured.kvm_before = self.ensured.kvm_before.or(again.kvm_before);
-        if again.started != Started::Already {
-            self.ensured.started = again.started;
-        }
+        let mut again = start_libvirt(self.libvirt).await?;
+        again.take_over(&self.ensured);
+        self.ensured = again;
 
         reporter.stage("keys and settings");
         directory.create().or_fail(Code::CannotCreate)?;
         self.lock = Some(directory.lock()?);
         let id = self.free_id().await?;
-        let identity = seed::Identity::of_libvirt(id, settings);
+        let seed = self.plan.wanted.machines.first().context("a mesh has a seed").or_fail(Code::Software)?;
+        let identity = seed::Identity::of_libvirt(id, settings, seed);
         let mut deployment =
             Deployment::new(id, identity.site.clone(), settings.addresses.clone(), identity.machine.clone());
-        deployment.add(&self.wanted, probe.accel);
+        deployment.add(&self.plan.wanted, probe.accel);
+        deployment.profile.clone_from(&self.plan.name);
+        deployment.control_plane = self.plan.control_plane.clone();
         deployment.libvirt = Some(self.ensured.clone());
         self.recorded = true;
         directory.save(&deployment).or_fail(Code::CannotCreate)?;
@@ -129,6 +133,7 @@ impl Making<'_> {
             uplink: Some(uplink),
             reservations: deployment.reservations(),
             spec: deployment.machine(MachineNumber::SEED).map(|seed| seed.node.clone()).unwrap_or_default(),
+            control_plane: self.plan.control_plane.clone(),
             catalog: &catalog,
             // A link of virtual machines is a network of its own with two ends.
             forced_links: BTreeSet::new(),

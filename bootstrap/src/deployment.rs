@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hardware::daemon::Ensured;
 use hardware::{Accel, Cable, DeploymentId, Owner};
-use ignition::SiteId;
+use ignition::{ControlPlaneSpec, SiteId};
 use mesh::{AddressPlan, Machine};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::private_file;
+use crate::profile::ProfileName;
 
 mod machines;
 mod objects;
@@ -38,6 +39,9 @@ pub struct Deployment {
     pub version: u32,
     /// What its objects are known by.
     pub id: DeploymentId,
+    /// What tells it from others on this computer; none for the one whose files are in `cluster`.
+    #[serde(default)]
+    pub profile: Option<ProfileName>,
     /// Its site.
     pub site: SiteId,
     /// The virtual machines, the seed first; none on a stick.
@@ -54,6 +58,9 @@ pub struct Deployment {
     pub addresses: AddressPlan,
     /// The seed, as its ledger has it.
     pub seed: Machine,
+    /// What was wanted of its control plane when it was made.
+    #[serde(default)]
+    pub control_plane: ControlPlaneSpec,
     /// What was done so that libvirt answers.
     pub libvirt: Option<Ensured>,
     /// The stick or file that a real seed boots from, if it is such a deployment.
@@ -244,6 +251,7 @@ impl Deployment {
         Self {
             version: VERSION,
             id,
+            profile: None,
             site,
             machines: Vec::new(),
             cables: Vec::new(),
@@ -252,6 +260,7 @@ impl Deployment {
             accel: None,
             addresses,
             seed,
+            control_plane: ControlPlaneSpec::default(),
             libvirt: None,
             stick: None,
             complete: false,

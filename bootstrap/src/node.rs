@@ -23,6 +23,8 @@ use crate::timeline::journal::{Act, Entry, Journal};
 use crate::verbs::Context;
 
 mod add;
+pub(crate) mod apply;
+mod change;
 mod delete;
 mod drain;
 mod list;

@@ -3,16 +3,17 @@
 //! On a terminal one line tells the stage, how far it is and what it waits for; elsewhere each stage and each
 //! new reason to wait is a line. With `-o json` every event is a line of JSON on standard output.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::exit::Failure;
+use crate::exit::{Code, Failure, OrFail as _};
 
 const TICK: Duration = Duration::from_millis(120);
 /// Elsewhere than on a terminal, how far a stage is is told this often.
@@ -295,6 +296,25 @@ pub fn out(text: &str) {
 /// A line to standard error.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Asks the user whether to go on with what cannot be undone, which is said first.
+///
+/// # Errors
+///
+/// He says no, or there is nobody to be asked.
+pub fn confirm(what: &str, subject: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        let message = format!("{what} And nobody can be asked whether that is meant");
+        return Err(Failure::new(Code::CannotCreate, message).next("say so with --yes"));
+    }
+    say(&format!("{what} Write `yes` to go on:"));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).context("cannot read the answer").or_fail(Code::Io)?;
+    if answer.trim() == "yes" {
+        return Ok(());
+    }
+    Err(Failure::new(Code::CannotCreate, format!("{subject} was left as it is")))
 }
 
 fn spinner() -> ProgressStyle {

@@ -22,6 +22,7 @@ mod raw;
 
 pub use keys::{KEYS, Key, example};
 pub(crate) use parse::{cpus, duration, memory_mib, port, size};
+pub(crate) use raw::nearest;
 pub use raw::{Origin, Raw};
 
 /// All settings, checked.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use hardware::daemon::{self, Ensured};
 use hardware::libvirt::{Found, RemoveError};
 use hardware::process::RunError;
-use hardware::{DeploymentId, Libvirt, daemon};
+use hardware::{DeploymentId, Libvirt};
 use serde::Serialize;
 
 use crate::deployment::{Deployment, Directory};
@@ -118,8 +119,29 @@ async fn remove_objects(
     }
     if let Some(ensured) = deployment.and_then(|deployment| deployment.libvirt.as_ref()) {
         removed.undone = daemon::stop_if_unused(&libvirt.virsh, ensured).await;
+        let others = found.iter().filter(|object| !owner.owns(&object.owner));
+        if removed.undone.is_empty()
+            && let Some(other) = others.map(|object| object.owner.directory.as_str()).next()
+        {
+            // What is still used is undone with the mesh that uses it.
+            hand_over(Path::new(other), ensured)
+                .unwrap_or_else(|reason| tracing::info!(other, reason, "libvirt stays as it is"));
+        }
     }
     Ok(())
+}
+
+/// Enters what was done to this computer in another mesh's record.
+fn hand_over(other: &Path, ensured: &Ensured) -> Result<(), String> {
+    let directory = Directory::new(other).map_err(|error| format!("{error:#}"))?;
+    let _lock = directory.lock().map_err(|failure| failure.message())?;
+    let deployment = directory.load().map_err(|error| format!("{error:#}"))?;
+    let mut deployment = deployment.ok_or_else(|| "its files are lost".to_owned())?;
+    match &mut deployment.libvirt {
+        Some(known) => known.take_over(ensured),
+        None => deployment.libvirt = Some(ensured.clone()),
+    }
+    directory.save(&deployment).map_err(|error| format!("{error:#}"))
 }
 
 /// Whether the directory is one that `deploy` made, and not somebody's whose path was given by mistake.

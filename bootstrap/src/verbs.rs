@@ -7,13 +7,19 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use crate::cli::{Cli, Config, Deploy, DeployLibvirt, DeployUsb, Image, ImageOptions, Site, Verb};
+use crate::cli::mesh::Specs;
+use crate::cli::{Cli, Config, DeployLibvirt, DeployTarget, DeployUsb, Image, ImageOptions, Site, Verb};
 use crate::deployment::Directory;
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::force;
+use crate::profile::{self, LocalPrefix, ProfileName};
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
-use crate::{deploy, deps, explain, image, node, snapshot, status, teardown, timeline, why};
+use crate::{deploy, deps, explain, image, list, meshfile, node, snapshot, status, teardown, timeline, why};
+
+mod mesh;
+
+pub(crate) use mesh::tell;
 
 /// Settings that are read if they are there and no others are named.
 const DEFAULT_SETTINGS: &str = "meshboot.toml";
@@ -25,6 +31,8 @@ pub struct Context {
     pub raw: Raw,
     /// Settings, checked.
     pub settings: Settings,
+    /// Which mesh of several it is.
+    pub profile: Option<ProfileName>,
     /// The deployment's files.
     pub directory: Directory,
     /// What was fetched and built.
@@ -45,6 +53,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::State { site } => return Ok(crate::state::run(site)?),
         Verb::Deploy(_)
         | Verb::Teardown(_)
+        | Verb::List
         | Verb::Status
         | Verb::Node(_)
         | Verb::Snapshot(_)
@@ -91,15 +100,18 @@ fn interrupted(signal: &str) -> Failure {
 async fn operate(cli: Cli) -> Result<(), Failure> {
     let reporter = Reporter::new(cli.output);
     match &cli.verb {
-        Verb::Deploy(Deploy::Libvirt(options)) => {
-            let context = context(&cli, libvirt_flags(given(&cli)?, options))?;
-            deploy::libvirt(&context, options, &reporter).await
-        }
-        Verb::Deploy(Deploy::Usb(options)) | Verb::Image(Image::Disk(options)) => {
-            let context = context(&cli, usb_flags(given(&cli)?, options))?;
-            deploy::usb::run(&context, options, &reporter).await
-        }
+        Verb::Deploy(deploy) => match &deploy.target {
+            None => {
+                let common = deploy.of_file.clone();
+                let options = DeployLibvirt { machines: None, specs: Specs::default(), common };
+                mesh::deploy(&cli, &options, &reporter).await
+            }
+            Some(DeployTarget::Libvirt(options)) => mesh::deploy(&cli, options, &reporter).await,
+            Some(DeployTarget::Usb(options)) => disk(&cli, options, &reporter).await,
+        },
+        Verb::Image(Image::Disk(options)) => disk(&cli, options, &reporter).await,
         Verb::Teardown(_) => teardown::run(&directory(&cli)?, &reporter).await.map(drop),
+        Verb::List => list::run(&cli.cluster, &reporter).await,
         Verb::Status => status::run(&directory(&cli)?, &reporter).await,
         Verb::Node(verb) => node::run(&deployed(&cli)?, verb, &reporter).await,
         Verb::Snapshot(verb) => snapshot::run(&deployed(&cli)?, verb, &reporter).await,
@@ -131,6 +143,11 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
             progress::out(settings::example().trim_end());
             Ok(())
         }
+        Verb::Config(Config::Show) => mesh::show(&directory(&cli)?, &reporter),
+        Verb::Config(Config::Schema) => {
+            progress::out(&meshfile::schema());
+            Ok(())
+        }
         Verb::Site(Site::New { file }) => new_site(file, &reporter),
         Verb::Deps { install_deps } => {
             let context = context(&cli, given(&cli)?)?;
@@ -148,6 +165,11 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
     }
 }
 
+async fn disk(cli: &Cli, options: &DeployUsb, reporter: &Reporter) -> Result<(), Failure> {
+    let context = context(cli, usb_flags(given(cli)?, options))?;
+    deploy::usb::run(&context, options, reporter).await
+}
+
 /// What the settings file and the environment say.
 fn given(cli: &Cli) -> Result<Raw, Failure> {
     let raw = match &cli.settings {
@@ -155,10 +177,13 @@ fn given(cli: &Cli) -> Result<Raw, Failure> {
         None if Path::new(DEFAULT_SETTINGS).exists() => read_settings(Path::new(DEFAULT_SETTINGS))?,
         None => Raw::default(),
     };
-    // A variable that is not text is none of ours.
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(raw.with_variables(variables))
+    Ok(raw.with_variables(variables()))
+}
+
+/// What the environment says. A variable that is not text is none of ours.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// A deployment that is there, with the settings that it was made by.
@@ -176,14 +201,21 @@ fn read_settings(path: &Path) -> Result<Raw, Failure> {
 }
 
 fn context(cli: &Cli, raw: Raw) -> Result<Context, Failure> {
+    let profile = cli.profile.clone();
+    let raw = profile.iter().fold(raw, |raw, profile| profile.settings_under(raw));
     let settings = Settings::from_raw(raw.clone())
         .or_fail(Code::Config)
         .map_err(|failure| failure.next("`meshboot config example` shows every setting with its default"))?;
-    Ok(Context { raw, settings, directory: directory(cli)?, cache: cache(cli)? })
+    Ok(Context { raw, settings, profile, directory: directory(cli)?, cache: cache(cli)? })
 }
 
 fn directory(cli: &Cli) -> Result<Directory, Failure> {
-    Directory::new(&cli.cluster).or_fail(Code::Data)
+    directory_of(cli, cli.profile.as_ref())
+}
+
+/// Where the files of a profile are.
+fn directory_of(cli: &Cli, profile: Option<&ProfileName>) -> Result<Directory, Failure> {
+    Directory::new(&profile::directory(&cli.cluster, profile)).or_fail(Code::Data)
 }
 
 /// `$XDG_CACHE_HOME/meshboot`, else `~/.cache/meshboot`; root without a home keeps it with the system's.
@@ -204,15 +236,6 @@ fn image_flags(raw: Raw, options: &ImageOptions) -> Raw {
         .with_flag("image.mirror", "--mirror", options.mirror.as_deref())
 }
 
-fn libvirt_flags(raw: Raw, options: &DeployLibvirt) -> Raw {
-    image_flags(raw, &options.images)
-        .with_flag("libvirt.memory", "--memory", options.memory.as_deref())
-        .with_flag("libvirt.seed-memory", "--seed-memory", options.seed_memory.as_deref())
-        .with_flag("libvirt.cpus", "--cpus", options.cpus.as_deref())
-        .with_flag("libvirt.topology", "--topology", options.topology.as_deref())
-        .with_flag("libvirt.timeout", "--timeout", options.timeout.as_deref())
-}
-
 fn usb_flags(raw: Raw, options: &DeployUsb) -> Raw {
     image_flags(raw, &options.images)
         .with_flag("usb.uplink", "--uplink", options.uplink.as_deref())
@@ -223,14 +246,15 @@ fn usb_flags(raw: Raw, options: &DeployUsb) -> Raw {
 /// Settings of a site with addresses of its own: a random 40-bit global id `[RFC 4193 § 3.2.2]`. Its first /64 is
 /// the anycast prefix, its second half is for machines.
 fn new_site(file: &Path, reporter: &Reporter) -> Result<(), Failure> {
-    let random = Uuid::new_v4();
-    let [_, a, b, c, d, e, ..] = *random.as_bytes();
-    let prefix = format!("fd{a:02x}:{b:02x}{c:02x}:{d:02x}{e:02x}");
+    let [_, a, b, c, d, e, ..] = *Uuid::new_v4().as_bytes();
+    let prefix = LocalPrefix([a, b, c, d, e]);
     let id = Uuid::new_v4();
     let text = format!(
         "# The settings of one meshboot site; `meshboot config example` shows every other.\n\n\
          [site]\nid = \"{id}\"\n\n\
-         [addresses]\nanycast = \"{prefix}::/64\"\nmachines = \"{prefix}:8000::/71\"\n"
+         [addresses]\nanycast = \"{}\"\nmachines = \"{}\"\n",
+        prefix.anycast(),
+        prefix.machines()
     );
     if file == Path::new("-") {
         progress::out(text.trim_end());
@@ -240,8 +264,8 @@ fn new_site(file: &Path, reporter: &Reporter) -> Result<(), Failure> {
     let written = made.and_then(|mut file| file.write_all(text.as_bytes()));
     written.with_context(|| format!("cannot write {}", file.display())).or_fail(Code::CannotCreate)?;
     let result =
-        serde_json::json!({ "event": "result", "file": file, "id": id, "prefix": format!("{prefix}::/48") });
-    reporter.result(&result, &format!("{} has the site {id} with {prefix}::/48", file.display()));
+        serde_json::json!({ "event": "result", "file": file, "id": id, "prefix": prefix.to_string() });
+    reporter.result(&result, &format!("{} has the site {id} with {prefix}", file.display()));
     Ok(())
 }
 

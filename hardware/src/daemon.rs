@@ -93,6 +93,19 @@ pub enum StartError {
     Run(#[from] RunError),
 }
 
+// === impl Ensured ===
+
+impl Ensured {
+    /// Takes over what somebody else did, so that it is undone by whoever is last. What this one did itself is newer.
+    pub fn take_over(&mut self, other: &Self) {
+        if self.started == Started::Already {
+            self.started = other.started.clone();
+        }
+        self.made_network_state |= other.made_network_state;
+        self.kvm_before = other.kvm_before.or(self.kvm_before);
+    }
+}
+
 /// Makes sure that libvirt answers.
 ///
 /// # Errors
@@ -222,4 +235,26 @@ fn running(name: &str, pid_file: &str) -> Option<i32> {
 /// Whether this process is that program: process ids are used again.
 fn is_process(name: &str, pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_last_undoes_what_the_first_did() {
+        let nothing = Ensured { started: Started::Already, made_network_state: false, kvm_before: None };
+        let by_hand = |pid| Started::ByHand(vec![Daemon { name: "libvirtd".to_owned(), pid }]);
+        let rights = |mode| Some(DeviceRights { gid: 0, mode });
+        let first = Ensured { started: by_hand(1), made_network_state: true, kvm_before: rights(0o600) };
+        let mut last = nothing.clone();
+        last.take_over(&first);
+        assert_eq!(last, first);
+        last.take_over(&nothing);
+        assert_eq!(last, first);
+        // The first one's daemons ended before the last one started his; what the device was at first is what it was.
+        let mut last = Ensured { started: by_hand(2), kvm_before: rights(0o660), ..nothing };
+        last.take_over(&first);
+        assert_eq!((last.started, last.kvm_before), (by_hand(2), rights(0o600)));
+    }
 }

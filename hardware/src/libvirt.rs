@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::{Instant, sleep};
 
 use crate::nvram::{NvramError, boot_entries};
@@ -162,6 +163,15 @@ impl Libvirt {
             }
         }
         Ok(found)
+    }
+
+    /// The networks that this computer is on, or reaches, by a network of libvirt.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn occupied(&self, network: &str) -> Result<Vec<IpNet>, RunError> {
+        Ok(xml::occupied(&self.virsh.network_xml(network).await?))
     }
 
     async fn names(&self, kind: Kind) -> Result<BTreeSet<String>, RunError> {

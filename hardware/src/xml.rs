@@ -9,9 +9,11 @@ use crate::owned::{DeploymentId, NAMESPACE, Owner};
 
 mod domain;
 mod network;
+mod occupied;
 
 pub use domain::{domain, port};
 pub use network::network;
+pub use occupied::occupied;
 
 #[derive(Serialize)]
 struct Metadata<'a> {

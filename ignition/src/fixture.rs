@@ -4,8 +4,8 @@ use mesh::{AddressPlan, BlockNumber, Machine, MachineId, Port, Role};
 use serde_json::json;
 
 use crate::{
-    BootLink, Cni, KubernetesSource, KubernetesVersion, NodePlan, NodeSpec, PkiFile, RoleDetail, Secret,
-    SitePlan, Uplink,
+    BootLink, Cni, ControlPlaneSpec, KubernetesSource, KubernetesVersion, NodePlan, NodeSpec, PkiFile,
+    RoleDetail, Secret, SitePlan, Uplink,
 };
 
 pub(crate) const TOKEN: &str = "abcdef.0123456789abcdef";
@@ -67,6 +67,7 @@ pub(crate) fn seed() -> NodePlan {
                 file("sa.key", 0o600, KEY),
                 file("sa.pub", 0o644, "public\n"),
             ],
+            control_plane: ControlPlaneSpec::default(),
         },
         gateway_settings: Secret::new(json!({ "ports": 2, "b": { "z": 1, "a": [1, { "y": 1, "x": 2 }] } })),
     }

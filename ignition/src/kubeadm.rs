@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::containerd::IMAGE_REPOSITORY;
 use crate::gateway::in_order;
 use crate::version::KubeadmApi;
-use crate::{BootstrapToken, NodePlan, Taint, Uplink};
+use crate::{BootstrapToken, ControlPlaneSpec, NodePlan, Taint, Uplink};
 
 mod components;
 
@@ -55,7 +55,12 @@ pub fn endpoint(plan: &AddressPlan) -> String {
 
 /// What `kubeadm init` reads.
 #[must_use]
-pub fn init_config(plan: &NodePlan, block: Block, uplink: Option<&Uplink>) -> String {
+pub fn init_config(
+    plan: &NodePlan,
+    block: Block,
+    uplink: Option<&Uplink>,
+    control_plane: &ControlPlaneSpec,
+) -> String {
     let (site, name) = (&plan.site, &plan.machine.name);
     let version = site.kubernetes;
     let api = version.kubeadm_api();
@@ -77,7 +82,7 @@ pub fn init_config(plan: &NodePlan, block: Block, uplink: Option<&Uplink>) -> St
     }
     documents(&[
         init,
-        components::cluster(site, name, block, uplink),
+        components::cluster(site, name, block, uplink, control_plane),
         components::kubelet(site),
         components::kube_proxy(),
     ])

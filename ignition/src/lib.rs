@@ -11,6 +11,7 @@
 pub mod cluster;
 pub mod cni;
 pub mod containerd;
+pub mod control_plane;
 #[cfg(test)]
 mod fixture;
 pub mod frr;
@@ -29,6 +30,7 @@ pub mod token;
 pub mod tree;
 pub mod version;
 
+pub use control_plane::ControlPlaneSpec;
 pub use member::{NodeSpec, Taint};
 pub use node::{BootLink, Cni, KubernetesSource, NodePlan, PkiFile, RoleDetail, SiteId, SitePlan, Uplink};
 pub use render::{JOIN_LIMIT, RenderError, render};

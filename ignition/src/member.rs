@@ -104,6 +104,32 @@ pub enum SpecError {
     /// An argument that is not free.
     #[error("the kubelet's `{0}` is set by meshboot itself")]
     Taken(String),
+    /// No argument of a control plane's component.
+    #[error(
+        "`{name}` is no argument of {component}: small letters, digits and `-`, without the dashes before it"
+    )]
+    ComponentArgument {
+        /// The component.
+        component: &'static str,
+        /// What was to be its argument.
+        name: String,
+    },
+    /// An argument of a component that is not free.
+    #[error("the {component}'s `{name}` is set by meshboot itself")]
+    ComponentTaken {
+        /// The component.
+        component: &'static str,
+        /// The argument.
+        name: String,
+    },
+    /// A value that no file of kubeadm's can hold.
+    #[error("the value of the {component}'s `{name}` has a line break")]
+    ComponentValue {
+        /// The component.
+        component: &'static str,
+        /// The argument.
+        name: String,
+    },
     /// A value that would be another argument.
     #[error(
         "the value of the kubelet's `{0}` has a line break or a quotation mark, which no argument of it can hold"
@@ -177,8 +203,7 @@ pub fn feature_gate(gate: &str) -> Result<(), SpecError> {
 ///
 /// [`SpecError::Argument`], [`SpecError::Taken`] or [`SpecError::ArgumentValue`].
 pub fn kubelet_argument(name: &str, value: &str) -> Result<(), SpecError> {
-    let allowed = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
-    if name.is_empty() || name.starts_with('-') || !name.bytes().all(allowed) {
+    if !is_argument(name) {
         return Err(SpecError::Argument(name.to_owned()));
     }
     if TAKEN.contains(&name) {
@@ -187,6 +212,12 @@ pub fn kubelet_argument(name: &str, value: &str) -> Result<(), SpecError> {
     // kubeadm writes them into a file that the shell's rules of quotation apply to.
     let good = !value.contains(['\n', '\r', '"', '\'', '\\', '\0']);
     if good { Ok(()) } else { Err(SpecError::ArgumentValue(name.to_owned())) }
+}
+
+/// Whether a text can be an argument's name, without the dashes before it.
+pub(crate) fn is_argument(name: &str) -> bool {
+    let allowed = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    !name.is_empty() && !name.starts_with('-') && name.bytes().all(allowed)
 }
 
 /// A key as Kubernetes takes it: a name, behind a domain if it has one.

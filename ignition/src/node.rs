@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use mesh::{AddressPlan, LinkPrefix, Mac, Machine};
 use serde::{Deserialize, Serialize};
 
-use crate::{BootstrapToken, KubernetesVersion, NodeSpec, Secret};
+use crate::{BootstrapToken, ControlPlaneSpec, KubernetesVersion, NodeSpec, Secret};
 
 /// Everything that one machine's config is made of.
 #[derive(Debug, Clone)]
@@ -92,6 +92,8 @@ pub enum RoleDetail {
         uplink: Option<Uplink>,
         /// The cluster's keys and certificates.
         pki: Vec<PkiFile>,
+        /// What is wanted of the control plane.
+        control_plane: ControlPlaneSpec,
     },
     /// A machine that boots through a neighbour and joins.
     Node {

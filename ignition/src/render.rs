@@ -145,7 +145,9 @@ pub fn tree(plan: &NodePlan) -> Result<Tree, RenderError> {
     cluster::write(&mut tree, plan, block);
     gateway::write(&mut tree, plan);
     let config = match &plan.detail {
-        RoleDetail::Seed { uplink, .. } => kubeadm::init_config(plan, block, uplink.as_ref()),
+        RoleDetail::Seed { uplink, control_plane, .. } => {
+            kubeadm::init_config(plan, block, uplink.as_ref(), control_plane)
+        }
         RoleDetail::Node { token, .. } => kubeadm::join_config(plan, block, token),
     };
     tree.file(cluster::KUBEADM_CONFIG, crate::tree::PRIVATE, config);

@@ -3,6 +3,7 @@
 
 pub(crate) mod explain;
 mod image;
+pub(crate) mod mesh;
 
 use std::ffi::OsString;
 use std::fs;

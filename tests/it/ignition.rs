@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use ignition::{
-    BootLink, Cni, KubernetesSource, KubernetesVersion, NodePlan, NodeSpec, PkiFile, RoleDetail, Secret,
-    SitePlan, Uplink,
+    BootLink, Cni, ControlPlaneSpec, KubernetesSource, KubernetesVersion, NodePlan, NodeSpec, PkiFile,
+    RoleDetail, Secret, SitePlan, Uplink,
 };
 use mesh::{AddressPlan, BlockNumber, Mac, Machine, MachineId, Port, Role};
 
@@ -62,6 +62,7 @@ fn seed(version: &str, cni: Cni) -> NodePlan {
         detail: RoleDetail::Seed {
             uplink: Some(uplink),
             pki: vec![file("ca.crt", 0o644), file("ca.key", 0o600), file("etcd/ca.key", 0o600)],
+            control_plane: ControlPlaneSpec::default(),
         },
         gateway_settings: Secret::new(serde_json::json!({ "a": 1 })),
     }

@@ -1,6 +1,8 @@
 //! The driver against the libvirt of this computer: two blank machines, one cable between them, nothing to
 //! boot. Needs root, libvirt, QEMU and OVMF; where libvirt is not installed there is nothing to test.
 
+mod beside;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -4,12 +4,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use hardware::libvirt::RemoveError;
+use hardware::libvirt::{Kind, RemoveError};
 use hardware::process::RunError;
 use hardware::{Libvirt, host};
+use ipnet::IpNet;
 
 use crate::deployment::{Deployment, Directory, Wanted};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::settings::Settings;
 use crate::teardown;
 use crate::verbs::Context;
 
@@ -68,14 +70,24 @@ fn memory(sizes: &[u32]) -> Result<(), Failure> {
 
 /// Memory and disk for one machine more.
 pub(crate) fn room_for_another(context: &Context, memory_mib: u32) -> Result<(), Failure> {
-    let free =
-        host::available_memory_mib().context("cannot tell how much memory is free").or_fail(Code::Io)?;
-    if host::how_many_fit(free, [memory_mib]) == 0 {
-        let message =
-            format!("there is not enough memory for a machine of {memory_mib} MiB: {free} MiB are free");
+    room_for_more(context, &[memory_mib], 0)
+}
+
+/// Memory and disk for more machines, of so many MiB each, when `freed_mib` are given back that are not free yet.
+pub(crate) fn room_for_more(context: &Context, sizes: &[u32], freed_mib: u64) -> Result<(), Failure> {
+    let free = host::available_memory_mib().context("cannot tell how much memory is free");
+    let free = free.or_fail(Code::Io)?.saturating_add(freed_mib);
+    let fit = host::how_many_fit(free, sizes.iter().copied());
+    if let Some(memory_mib) = sizes.get(fit) {
+        let before =
+            if sizes.len() > 1 { format!(", and {fit} of {} would fit", sizes.len()) } else { String::new() };
+        let message = format!(
+            "there is not enough memory for a machine of {memory_mib} MiB: {free} MiB are free{before}"
+        );
         return Err(Failure::new(Code::Unavailable, message).next("give it less with --memory, or free some"));
     }
-    room(context.directory.path(), NODE_DISK, "the machine's disk")
+    let disks = NODE_DISK.saturating_mul(u64::try_from(sizes.len()).unwrap_or(u64::MAX));
+    room(context.directory.path(), disks, "the machine's disk")
 }
 
 fn disk(context: &Context, machines: usize) -> Result<(), Failure> {
@@ -161,19 +173,78 @@ fn is_empty(path: &Path) -> bool {
     std::fs::read_dir(path).map_or_else(|_| !path.exists(), |mut entries| entries.next().is_none())
 }
 
-/// No other deployment is on this computer: it would have the same addresses.
-pub(crate) async fn no_conflict(libvirt: &Libvirt, directory: &Directory) -> Result<(), Failure> {
+/// No other deployment on this computer has addresses of this one.
+///
+/// # Errors
+///
+/// What both would have, or libvirt does not answer.
+pub async fn no_conflict(
+    libvirt: &Libvirt,
+    directory: &Directory,
+    settings: &Settings,
+) -> Result<(), Failure> {
     let found = libvirt.survey().await.or_fail(Code::Unavailable)?;
-    let mut others = found.iter().filter(|object| object.owner.directory != directory.text());
-    match others.find(|object| object.name.ends_with("-uplink")) {
-        None => Ok(()),
-        Some(other) => {
-            let message = format!(
-                "the deployment of {} is on this computer, and both would have the way {} to their seed",
-                other.owner.directory, other.name
-            );
-            let next = format!("`meshboot teardown --cluster {}` first", other.owner.directory);
-            Err(Failure::new(Code::CannotCreate, message).next(next))
+    let others = found.iter().filter(|object| object.owner.directory != directory.text());
+    let mut theirs = Vec::new();
+    for other in others.filter(|object| object.kind == Kind::Network) {
+        match libvirt.occupied(&other.name).await {
+            Ok(networks) => {
+                theirs.extend(networks.into_iter().map(|net| (other.owner.directory.as_str(), net)))
+            }
+            // One that is gone since it was listed has no addresses.
+            Err(error) => tracing::debug!(network = other.name, %error, "cannot tell its addresses"),
         }
+    }
+    let overlaps = overlaps(settings, &theirs);
+    let Some((other, _)) = overlaps.first() else { return Ok(()) };
+    let words: Vec<&str> = overlaps.iter().map(|(_, words)| words.as_str()).collect();
+    let message = format!("another mesh on this computer has addresses of this one: {}", words.join("; "));
+    let next = format!(
+        "give this one a name, and so addresses, of its own with -p NAME, or others in the settings; or `meshboot \
+         teardown --cluster {other}` first"
+    );
+    Err(Failure::new(Code::CannotCreate, message).next(next))
+}
+
+/// What this computer would have twice: the other deployment's directory, and the reason in words.
+fn overlaps<'a>(settings: &Settings, theirs: &[(&'a str, IpNet)]) -> Vec<(&'a str, String)> {
+    let libvirt = &settings.libvirt;
+    let ours = [
+        ("libvirt.host-v4", IpNet::V4(libvirt.host_v4.trunc())),
+        ("libvirt.host-v6", IpNet::V6(libvirt.host_v6.trunc())),
+        ("addresses.anycast", IpNet::V6(settings.addresses.anycast)),
+        ("addresses.machines", IpNet::V6(settings.addresses.machines)),
+    ];
+    let meets = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
+    let pairs = ours
+        .iter()
+        .flat_map(|(key, own)| theirs.iter().map(move |(directory, net)| (key, own, directory, net)));
+    let same = pairs.filter(|(_, own, _, net)| meets(own, net));
+    same.map(|(key, own, directory, net)| (*directory, format!("{key} {own} overlaps {net} of {directory}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Raw;
+
+    #[test]
+    fn what_two_meshes_would_both_have_is_named() {
+        let settings = Settings::from_raw(Raw::default()).unwrap();
+        let theirs = |nets: &[&str]| -> Vec<(&str, IpNet)> {
+            nets.iter().map(|net| ("/other/cluster", net.parse().unwrap())).collect()
+        };
+        assert_eq!(overlaps(&settings, &theirs(&["172.30.0.4/30", "fd00::/64", "2001:db8:1::/71"])), []);
+        let words = overlaps(&settings, &theirs(&["172.30.0.0/24", "2001:db8::/32"]));
+        let words: Vec<&str> = words.iter().map(|(_, words)| words.as_str()).collect();
+        assert_eq!(
+            words,
+            [
+                "libvirt.host-v4 172.30.0.0/30 overlaps 172.30.0.0/24 of /other/cluster",
+                "libvirt.host-v6 2001:db8:a001::/64 overlaps 2001:db8::/32 of /other/cluster",
+                "addresses.machines 2001:db8::/71 overlaps 2001:db8::/32 of /other/cluster",
+            ]
+        );
     }
 }

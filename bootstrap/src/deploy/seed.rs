@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use aws_lc_rs::rand;
 use hardware::process::Invocation;
-use hardware::profile::MESH_PORTS;
 use hardware::{DeploymentId, End, MachineNumber};
-use ignition::{KubernetesSource, NodePlan, NodeSpec, RoleDetail, Secret, SiteId, SitePlan, Uplink};
+use ignition::{
+    ControlPlaneSpec, KubernetesSource, NodePlan, NodeSpec, RoleDetail, Secret, SiteId, SitePlan, Uplink,
+};
 use images::catalog::Catalog;
 use images::store::Digest;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -17,7 +18,7 @@ use mesh::plan::APISERVER_PORT;
 use mesh::{BlockNumber, Mac, Machine, MachineId, NodeName, Port, PortIndex, Role, RouterId};
 use uuid::Uuid;
 
-use crate::deployment::{Directory, seed_addresses};
+use crate::deployment::{Directory, WantedMachine, seed_addresses};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::render::{ARTEFACT_FOLDER, LEDGER};
 use crate::gateway::settings::{
@@ -60,6 +61,8 @@ pub(super) struct Seed<'a> {
     pub(super) reservations: BTreeMap<Uuid, Reservation>,
     /// What is wanted of the seed's own node.
     pub(super) spec: NodeSpec,
+    /// What is wanted of the control plane.
+    pub(super) control_plane: ControlPlaneSpec,
     /// What it serves.
     pub(super) catalog: &'a Catalog,
     /// Its ports that are served whatever is wrong with their links.
@@ -70,7 +73,7 @@ pub(super) struct Seed<'a> {
 
 impl Identity {
     /// The seed of virtual machines: its ports are known before it is.
-    pub(super) fn of_libvirt(id: DeploymentId, settings: &Settings) -> Self {
+    pub(super) fn of_libvirt(id: DeploymentId, settings: &Settings, wanted: &WantedMachine) -> Self {
         let port = |index: u8| {
             let mac = id.mac(End { machine: MachineNumber::SEED, port: index });
             Port { index: port_index(index), mac, name: format!("enp0s{}", FIRST_PORT_SLOT + index) }
@@ -80,8 +83,9 @@ impl Identity {
             settings,
             id.0,
             MachineId(id.machine_uuid(MachineNumber::SEED)),
+            wanted.name.clone(),
             first,
-            (0..MESH_PORTS).map(port).collect(),
+            (0..wanted.ports).map(port).collect(),
         )
     }
 
@@ -89,16 +93,24 @@ impl Identity {
     pub(super) fn of_stick(settings: &Settings) -> Self {
         let id = DeploymentId::random();
         let first = id.mac(End { machine: MachineNumber::SEED, port: 0 });
-        Self::new(settings, id.0, MachineId(id.0), first, Vec::new())
+        let name = MachineNumber::SEED.usual_name().parse().expect("it is made of letters");
+        Self::new(settings, id.0, MachineId(id.0), name, first, Vec::new())
     }
 
-    fn new(settings: &Settings, deployment: Uuid, id: MachineId, first: Mac, ports: Vec<Port>) -> Self {
+    fn new(
+        settings: &Settings,
+        deployment: Uuid,
+        id: MachineId,
+        name: NodeName,
+        first: Mac,
+        ports: Vec<Port>,
+    ) -> Self {
         let site = settings.site_id.clone();
         let made = || deployment.to_string().parse().expect("a UUID can name a site");
         let block: BlockNumber = settings.addresses.preferred_number(first);
         let machine = Machine {
             id,
-            name: node_name(MachineNumber::SEED),
+            name,
             role: Role::Seed,
             block,
             router_id: RouterId::try_from(1).expect("1 is a router id"),
@@ -143,7 +155,11 @@ impl Seed<'_> {
             site,
             machine: self.identity.machine.clone(),
             spec: self.spec.clone(),
-            detail: RoleDetail::Seed { uplink: self.uplink.clone(), pki: pki.files() },
+            detail: RoleDetail::Seed {
+                uplink: self.uplink.clone(),
+                pki: pki.files(),
+                control_plane: self.control_plane.clone(),
+            },
             gateway_settings: Secret::new(
                 serde_json::to_value(&gateway).context("cannot write the gateway's settings")?,
             ),
@@ -242,10 +258,6 @@ async fn ssh_key(directory: &Directory) -> Result<String, Failure> {
         .or_fail(Code::Unavailable)?;
     let text = std::fs::read_to_string(&public).with_context(|| format!("cannot read {}", public.display()));
     Ok(text.or_fail(Code::Io)?.trim().to_owned())
-}
-
-fn node_name(number: MachineNumber) -> NodeName {
-    number.usual_name().parse().expect("these names are made of letters and digits")
 }
 
 fn port_index(index: u8) -> PortIndex {

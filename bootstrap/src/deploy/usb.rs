@@ -1,12 +1,10 @@
 //! `meshboot deploy usb`: a seed's disk for a real machine.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::Path;
 
-use anyhow::Context as _;
 use hardware::{DeploymentId, profile};
-use ignition::{NodeSpec, Uplink};
+use ignition::{ControlPlaneSpec, NodeSpec, Uplink};
 use indicatif::HumanBytes;
 use uuid::Uuid;
 
@@ -44,6 +42,7 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
     let mut deployment =
         Deployment::new(id, identity.site.clone(), settings.addresses.clone(), identity.machine.clone());
     deployment.stick = std::path::absolute(&options.target).ok();
+    deployment.profile.clone_from(&context.profile);
     directory.save(&deployment).or_fail(Code::CannotCreate)?;
     directory.write("settings.toml", context.raw.to_toml()).or_fail(Code::Io)?;
     link_kubectl(directory, &catalog).or_fail(Code::Io)?;
@@ -58,6 +57,7 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
         uplink,
         reservations: BTreeMap::new(),
         spec: NodeSpec::default(),
+        control_plane: ControlPlaneSpec::default(),
         catalog: &catalog,
         forced_links: settings.usb.forced_links.iter().cloned().collect(),
     };
@@ -104,15 +104,5 @@ fn confirm(path: &Path, yes: bool, reporter: &Reporter) -> Result<(), Failure> {
         reporter.line(&format!("{what}: all on it is overwritten"));
         return Ok(());
     }
-    if !io::stdin().is_terminal() {
-        let message = format!("{what}, and nobody can be asked whether all on it may be overwritten");
-        return Err(Failure::new(Code::CannotCreate, message).next("say so with --yes"));
-    }
-    progress::say(&format!("{what}. All on it will be lost. Write `yes` to go on:"));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).context("cannot read the answer").or_fail(Code::Io)?;
-    if answer.trim() == "yes" {
-        return Ok(());
-    }
-    Err(Failure::new(Code::CannotCreate, format!("{} was left as it is", path.display())))
+    progress::confirm(&format!("{what}. All on it will be lost."), &path.display().to_string())
 }

@@ -37,7 +37,8 @@ pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporte
     check::room_for_another(context, wanted.memory_mib)?;
     let mut machines = Machines::open(context, reporter).await?;
     reporter.stage("the machine");
-    let record = machines.add(&wanted, &near).await?;
+    let plugs: Vec<(End, u8)> = near.into_iter().zip(0..).collect();
+    let record = machines.add(&wanted, &plugs).await?;
     if options.no_wait {
         machines.give_power(&record).await?;
         let result = serde_json::json!({ "event": "result", "added": record.name });
@@ -233,10 +234,12 @@ fn usual_end(deployment: &Deployment) -> Result<End, Failure> {
 impl Machines<'_> {
     /// Enters a machine in the record, reserves its name, and makes it and its cables; it has no power yet. What fails
     /// leaves nothing behind.
+    ///
+    /// Each of its cables is a port of another machine and one of its own.
     pub(super) async fn add(
         &mut self,
         wanted: &WantedMachine,
-        near: &[End],
+        plugs: &[(End, u8)],
     ) -> Result<MachineRecord, Failure> {
         let Some(accel) = self.deployment.accel else {
             return Err(Failure::new(
@@ -247,8 +250,8 @@ impl Machines<'_> {
         let cluster = cluster(self.directory()).await?;
         let record = wanted.record(MachineNumber(self.deployment.next_machine), accel);
         self.deployment.next_machine = self.deployment.next_machine.saturating_add(1);
-        for (port, near) in (0..).zip(near) {
-            let far = End { machine: record.number, port };
+        for (near, port) in plugs {
+            let far = End { machine: record.number, port: *port };
             let number = self.deployment.next_cable;
             self.deployment.next_cable = number.saturating_add(1);
             self.deployment.cables.push(Cable { number, near: *near, far });
@@ -258,7 +261,7 @@ impl Machines<'_> {
 
         let which = Which::Uuid(self.deployment.id.machine_uuid(record.number));
         let made = match cluster.reserve(&record.name, which, &record.node).await.or_fail(Code::Unavailable) {
-            Ok(()) => self.make(&record, near).await,
+            Ok(()) => self.make(&record, plugs).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = made {
@@ -276,7 +279,7 @@ impl Machines<'_> {
         Ok(record)
     }
 
-    async fn make(&self, record: &MachineRecord, near: &[End]) -> Result<(), Failure> {
+    async fn make(&self, record: &MachineRecord, plugs: &[(End, u8)]) -> Result<(), Failure> {
         let spec = self.spec()?;
         let plan = Plan::of_machine(&spec, record.number);
         for object in &plan.objects {
@@ -286,7 +289,7 @@ impl Machines<'_> {
             }
         }
         // The far ends have their cables from the beginning; the machines at the near ends are there already.
-        for end in near {
+        for (end, _) in plugs {
             let domain = self.deployment.id.domain(&self.deployment.name_of(end.machine));
             self.libvirt.plug(&domain, &spec.mesh_port(*end)).await.or_fail(Code::Unavailable)?;
         }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use hardware::Plan;
 use hardware::libvirt::{Found, Kind};
@@ -16,6 +17,9 @@ use crate::progress::Reporter;
 use crate::ssh::Ssh;
 use crate::timeline::journal::Act;
 use crate::verbs::Context;
+
+/// How long pods may take to leave, unless somebody says otherwise.
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_mins(5);
 
 /// What was removed.
 #[derive(Debug, Default, Serialize)]
@@ -58,25 +62,7 @@ pub(super) async fn run(context: &Context, options: &DeleteNode, reporter: &Repo
             );
         }
     };
-    if let Some(cluster) = &cluster {
-        reporter.stage("its pods");
-        let drained = drain::drain(cluster.client(), machine.name.as_str(), limit, reporter).await;
-        match drained {
-            Ok(()) => {}
-            Err(failure) if options.force => reporter.warn(&failure.message()),
-            Err(failure) => return Err(failure.next("look at the reason, or say --force")),
-        }
-    }
-    reporter.stage("the machine");
-    machines.pull_plug(&machine).await?;
-    let mut removed = Removed { event: "result", machine: machine.name.to_string(), ..Removed::default() };
-    if let Some(cluster) = &cluster {
-        forget(cluster, &machine, &mut removed).await?;
-    }
-    let rest = machines.remove(&machine).await?;
-    removed.objects = rest.objects;
-    removed.files = rest.files;
-    machines.note(Act::MachineDeleted { machine: machine.name.to_string() });
+    let removed = machines.delete(&machine, cluster.as_ref(), limit, options.force).await?;
     reporter.finish();
     reporter.result(&removed, &removed.text());
     Ok(())
@@ -98,6 +84,36 @@ async fn forget(cluster: &Cluster, machine: &MachineRecord, removed: &mut Remove
 // === impl Machines ===
 
 impl Machines<'_> {
+    /// Ends a machine: its pods leave, and everybody forgets it. `force` is for pods that do not leave.
+    pub(super) async fn delete(
+        &mut self,
+        machine: &MachineRecord,
+        cluster: Option<&Cluster>,
+        limit: Duration,
+        force: bool,
+    ) -> Result<Removed, Failure> {
+        if let Some(cluster) = cluster {
+            self.reporter.stage(&format!("pods of {}", machine.name));
+            match drain::drain(cluster.client(), machine.name.as_str(), limit, self.reporter).await {
+                Ok(()) => {}
+                Err(failure) if force => self.reporter.warn(&failure.message()),
+                Err(failure) => return Err(failure.next("look at the reason, or say --force")),
+            }
+        }
+        self.reporter.stage(&format!("machine {}", machine.name));
+        self.pull_plug(machine).await?;
+        let mut removed =
+            Removed { event: "result", machine: machine.name.to_string(), ..Removed::default() };
+        if let Some(cluster) = cluster {
+            forget(cluster, machine, &mut removed).await?;
+        }
+        let rest = self.remove(machine).await?;
+        removed.objects = rest.objects;
+        removed.files = rest.files;
+        self.note(Act::MachineDeleted { machine: machine.name.to_string() });
+        Ok(removed)
+    }
+
     /// Removes a machine that is off from this computer: its cables, the machine, its files, and last its record. Whatever
     /// is gone already is no mistake.
     pub(super) async fn remove(&mut self, machine: &MachineRecord) -> Result<Removed, Failure> {

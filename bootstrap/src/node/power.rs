@@ -19,6 +19,8 @@ use crate::status::Observation;
 use crate::timeline::journal::Act;
 use crate::verbs::Context;
 
+/// How long a machine may take to shut down, unless somebody says otherwise.
+pub(super) const OFF_LIMIT: Duration = Duration::from_mins(3);
 /// libvirt is asked this often whether a machine is off.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -153,7 +155,7 @@ impl Machines<'_> {
         Ok(observation)
     }
 
-    async fn press_button(&self, machine: &MachineRecord) -> Result<(), Failure> {
+    pub(super) async fn press_button(&self, machine: &MachineRecord) -> Result<(), Failure> {
         match self.state(machine).await? {
             DomainState::Running => {
                 let domain = self.deployment.domain(machine);
@@ -181,7 +183,11 @@ impl Machines<'_> {
         }
     }
 
-    async fn wait_until_off(&self, machines: &[MachineRecord], limit: Duration) -> Result<(), Failure> {
+    pub(super) async fn wait_until_off(
+        &self,
+        machines: &[MachineRecord],
+        limit: Duration,
+    ) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
             let mut on = Vec::new();

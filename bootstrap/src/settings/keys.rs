@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use toml::Value;
+
 /// One setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
@@ -120,7 +122,7 @@ pub const KEYS: &[Key] = &[
         "size of each empty disk; it takes up no room until it is written",
         "\"10GiB\"",
     ),
-    with_default("libvirt.topology", "how machines are cabled: grid (two wide) or line", "\"grid\""),
+    with_default("libvirt.topology", "how machines are cabled: grid (two wide), line or ring", "\"grid\""),
     with_default("libvirt.host-v4", "this computer's address towards the seed", "\"172.30.0.1/30\""),
     with_default("libvirt.host-v6", "this computer's address towards the seed", "\"2001:db8:a001::1/64\""),
     with_default("libvirt.timeout", "how long deploy waits for all machines to be Ready", "\"60m\""),
@@ -152,11 +154,21 @@ impl Key {
         format!("MESHBOOT_{}", self.name.to_uppercase().replace(['.', '-'], "_"))
     }
 
-    pub(super) fn section(&self) -> &'static str {
+    /// Its default, if it has one.
+    pub(crate) fn default_value(&self) -> Option<Value> {
+        let table: toml::Table = format!("value = {}", self.default?).parse().ok()?;
+        table.get("value").cloned()
+    }
+
+    /// Its section.
+    #[must_use]
+    pub fn section(&self) -> &'static str {
         self.name.split_once('.').map_or("", |(section, _)| section)
     }
 
-    pub(super) fn leaf(&self) -> &'static str {
+    /// Its name within its section.
+    #[must_use]
+    pub fn leaf(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
     }
 }

@@ -13,7 +13,6 @@ use netboot_server::DomainName;
 use toml::Value;
 
 use super::keys::Key;
-use super::raw::default;
 use super::{ConfigError, Raw, credentials};
 use crate::gateway::settings::{Ask, MirrorSettings};
 
@@ -49,7 +48,7 @@ impl Reader {
     /// A setting that has a default. A wrong value is noted, and the default stands in for it until all is read.
     pub(super) fn required<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         self.optional(name, &parse).unwrap_or_else(|| {
-            let default = Key::find(name).and_then(default).and_then(|value| text(&value).ok());
+            let default = Key::find(name).and_then(Key::default_value).and_then(|value| text(&value).ok());
             let default = default.expect("a required setting has a default");
             parse(&default).unwrap_or_else(|problem| unreachable!("default of {name}: {problem}"))
         })
@@ -112,7 +111,7 @@ impl Reader {
 
     fn value(&self, name: &str) -> Option<Value> {
         let given = self.raw.values.get(name).map(|(value, _)| value.clone());
-        given.or_else(|| Key::find(name).and_then(default))
+        given.or_else(|| Key::find(name).and_then(Key::default_value))
     }
 
     fn mistake(&mut self, name: &str, problem: String) {

@@ -8,6 +8,7 @@ use toml::Value;
 
 use super::ConfigError;
 use super::keys::{KEYS, Key};
+use crate::meshfile::Place;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub enum Origin {
     Variable(String),
     /// The command line.
     Flag(&'static str),
+    /// A mesh's file, here.
+    Mesh(Place),
+    /// The name of the profile, which others are made of.
+    Profile(String),
 }
 
 /// What was given, by the names of settings.
@@ -72,12 +77,23 @@ impl Raw {
         self
     }
 
+    /// Takes a value where nothing else gives one.
+    pub(crate) fn or_value(&mut self, name: &'static str, value: Value, origin: Origin) {
+        self.values.entry(name).or_insert((value, origin));
+    }
+
+    /// Every setting that has another value than its default, with its value.
+    pub(crate) fn differing(&self) -> BTreeMap<String, Value> {
+        let defaults = Self::default().resolved();
+        self.resolved().into_iter().filter(|(name, value)| defaults.get(name) != Some(value)).collect()
+    }
+
     /// Every setting that has a value, with its value.
-    pub(super) fn resolved(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn resolved(&self) -> BTreeMap<String, Value> {
         KEYS.iter()
             .filter_map(|key| {
                 let given = self.values.get(key.name).map(|(value, _)| value.clone());
-                Some((key.name.to_owned(), given.or_else(|| default(key))?))
+                Some((key.name.to_owned(), given.or_else(|| key.default_value())?))
             })
             .collect()
     }
@@ -95,41 +111,51 @@ impl Raw {
     }
 
     fn take_section(&mut self, section: &str, value: Value, origin: &Origin) {
-        let mut mistake = |key: String, problem: String| {
-            self.mistakes.push(ConfigError { key, origin: Some(origin.clone()), problem });
-        };
         let Value::Table(table) = value else {
-            mistake(section.to_owned(), "there is no such setting outside a section".to_owned());
+            let problem = "there is no such setting outside a section".to_owned();
+            self.mistake(section.to_owned(), problem, origin);
             return;
         };
-        if !KEYS.iter().any(|key| key.section() == section) {
-            let known = KEYS.iter().map(Key::section);
-            mistake(format!("[{section}]"), format!("there is no such section{}", nearest(section, known)));
+        if !self.is_section(section, origin) {
             return;
         }
         for (leaf, value) in table {
-            let name = format!("{section}.{leaf}");
-            match Key::find(&name) {
-                Some(key) => {
-                    self.values.insert(key.name, (value, origin.clone()));
-                }
-                None => {
-                    let known = KEYS.iter().map(|key| key.name);
-                    mistake(name.clone(), format!("there is no such setting{}", nearest(&name, known)));
-                }
+            self.take(section, &leaf, value, origin);
+        }
+    }
+
+    /// Whether there is such a section; if not, that is noted.
+    pub(crate) fn is_section(&mut self, section: &str, origin: &Origin) -> bool {
+        let known = KEYS.iter().any(|key| key.section() == section);
+        if !known {
+            let near = nearest(section, KEYS.iter().map(Key::section));
+            self.mistake(format!("[{section}]"), format!("there is no such section{near}"), origin);
+        }
+        known
+    }
+
+    /// Takes one setting, if there is such a one; if not, that is noted.
+    pub(crate) fn take(&mut self, section: &str, leaf: &str, value: Value, origin: &Origin) {
+        let name = format!("{section}.{leaf}");
+        match Key::find(&name) {
+            Some(key) => {
+                self.values.insert(key.name, (value, origin.clone()));
+            }
+            None => {
+                let near = nearest(&name, KEYS.iter().map(|key| key.name));
+                self.mistake(name, format!("there is no such setting{near}"), origin);
             }
         }
     }
-}
 
-pub(super) fn default(key: &Key) -> Option<Value> {
-    let table: toml::Table = format!("value = {}", key.default?).parse().ok()?;
-    table.get("value").cloned()
+    fn mistake(&mut self, key: String, problem: String, origin: &Origin) {
+        self.mistakes.push(ConfigError { key, origin: Some(origin.clone()), problem });
+    }
 }
 
 /// A text of the environment or of a flag, in the form that the setting has in a file.
 fn as_value(key: &Key, text: &str) -> Value {
-    if matches!(default(key), Some(Value::Array(_))) {
+    if matches!(key.default_value(), Some(Value::Array(_))) {
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         return Value::Array(items.map(|item| Value::String(item.to_owned())).collect());
     }
@@ -137,9 +163,11 @@ fn as_value(key: &Key, text: &str) -> Value {
 }
 
 /// A word for the known name that differs least, if it differs little.
-fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> String {
     let best = known.map(|name| (distance(given, name), name)).min();
-    best.filter(|(distance, _)| *distance <= 3)
+    // Half of a short word is another word.
+    let limit = (given.chars().count() / 2).clamp(1, 3);
+    best.filter(|(distance, _)| *distance <= limit)
         .map(|(_, name)| format!(": did you mean {name}?"))
         .unwrap_or_default()
 }
@@ -170,6 +198,8 @@ impl fmt::Display for Origin {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Variable(name) => write!(f, "the variable {name}"),
             Self::Flag(flag) => f.write_str(flag),
+            Self::Mesh(place) => place.fmt(f),
+            Self::Profile(name) => write!(f, "the name of profile {name}"),
         }
     }
 }

@@ -50,3 +50,12 @@ fn texts_are_escaped_and_the_owner_is_read_back() {
         assert_eq!(crate::Owner::read(&text).unwrap().as_ref(), Some(&spec.owner));
     }
 }
+
+#[test]
+fn what_a_network_occupies_is_read_back() {
+    let text = rendered("-uplink", Accel::Tcg);
+    let nets: Vec<String> = xml::occupied(&text).iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["172.30.0.0/30", "2001:db8:a001::/64", "fd65:7b9c:569:680::/64", "2001:db8::/71"]);
+    assert!(xml::occupied(&rendered("-loose", Accel::Tcg)).is_empty());
+    assert!(xml::occupied("<network><ip address='x' prefix='1'/><ip address='::1'/></net").is_empty());
+}

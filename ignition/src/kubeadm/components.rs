@@ -1,12 +1,14 @@
 //! The cluster-wide documents: control plane, kubelets and kube-proxy.
 
+use std::collections::BTreeMap;
+
 use mesh::plan::ETCD_PORT;
 use mesh::{Block, NodeName};
 use serde_json::{Value, json};
 
 use super::{IMAGE_REPOSITORY, SLOW_MACHINE, arguments, endpoint};
 use crate::version::KubeadmApi;
-use crate::{SitePlan, Uplink};
+use crate::{ControlPlaneSpec, SitePlan, Uplink};
 
 const DNS_DOMAIN: &str = "cluster.local";
 /// Which of the service addresses is the cluster's DNS: kubeadm's tenth.
@@ -23,7 +25,13 @@ const LEADER: [(&str, &str); 3] = [
     ("leader-elect-retry-period", "4s"),
 ];
 
-pub(super) fn cluster(site: &SitePlan, name: &NodeName, block: Block, uplink: Option<&Uplink>) -> Value {
+pub(super) fn cluster(
+    site: &SitePlan,
+    name: &NodeName,
+    block: Block,
+    uplink: Option<&Uplink>,
+    wanted: &ControlPlaneSpec,
+) -> Value {
     let api = site.kubernetes.kubeadm_api();
     let vip = block.vip();
     let outer = uplink.iter().flat_map(|uplink| &uplink.addresses).map(|net| net.addr().to_string());
@@ -43,21 +51,29 @@ pub(super) fn cluster(site: &SitePlan, name: &NodeName, block: Block, uplink: Op
         "networking": { "dnsDomain": DNS_DOMAIN, "serviceSubnet": site.plan.services },
         "apiServer": {
             "certSANs": api_server_names,
-            "extraArgs": arguments(api, &api_server(site)),
+            "extraArgs": arguments(api, &with(&api_server(site), &wanted.apiserver)),
         },
         "controllerManager": {
-            "extraArgs": arguments(api, &leader(&[
-                ("allocate-node-cidrs", "false".to_owned()),
-                ("bind-address", "::".to_owned()),
-            ])),
+            "extraArgs": arguments(api, &with(
+                &leader(&[("allocate-node-cidrs", "false".to_owned()), ("bind-address", "::".to_owned())]),
+                &wanted.controller_manager,
+            )),
         },
-        "scheduler": { "extraArgs": arguments(api, &leader(&[("bind-address", "::".to_owned())])) },
+        "scheduler": {
+            "extraArgs": arguments(api, &with(
+                &leader(&[("bind-address", "::".to_owned())]),
+                &wanted.scheduler,
+            )),
+        },
         "etcd": {
             "local": {
                 "dataDir": "/var/lib/etcd",
                 "serverCertSANs": etcd_names,
                 // On every address, so that the anycast one is answered whenever it is there.
-                "extraArgs": arguments(api, &[("listen-client-urls", format!("https://[::]:{ETCD_PORT}"))]),
+                "extraArgs": arguments(api, &with(
+                    &[("listen-client-urls", format!("https://[::]:{ETCD_PORT}"))],
+                    &wanted.etcd,
+                )),
             },
         },
     });
@@ -86,6 +102,12 @@ fn api_server(site: &SitePlan) -> Vec<(&'static str, String)> {
 /// The arguments of a component that runs once in the cluster, with the times after which another takes over.
 fn leader(own: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
     own.iter().cloned().chain(LEADER.map(|(name, value)| (name, value.to_owned()))).collect()
+}
+
+/// A component's arguments, and over them those that the operator wants.
+fn with<'a>(own: &[(&'a str, String)], wanted: &'a BTreeMap<String, String>) -> Vec<(&'a str, String)> {
+    let own = own.iter().filter(|(name, _)| !wanted.contains_key(*name)).cloned();
+    own.chain(wanted.iter().map(|(name, value)| (name.as_str(), value.clone()))).collect()
 }
 
 pub(super) fn kubelet(site: &SitePlan) -> Value {

@@ -15,7 +15,7 @@ fn at(minor: u16, plan: NodePlan) -> (NodePlan, Block) {
 fn init(minor: u16) -> String {
     let RoleDetail::Seed { uplink, .. } = seed().detail else { unreachable!() };
     let (plan, block) = at(minor, seed());
-    init_config(&plan, block, uplink.as_ref())
+    init_config(&plan, block, uplink.as_ref(), &ControlPlaneSpec::default())
 }
 
 fn join(minor: u16) -> String {
@@ -87,5 +87,30 @@ fn what_is_wanted_of_a_node_is_in_its_registration() {
         assert_eq!(join["nodeRegistration"]["kubeletExtraArgs"], arguments);
         let taint = json!([{ "key": "slow", "value": "", "effect": "PreferNoSchedule" }]);
         assert_eq!(join["nodeRegistration"]["taints"], taint);
+    }
+}
+
+#[test]
+fn what_is_wanted_of_the_control_plane_stands_over_what_it_has() {
+    let wanted: ControlPlaneSpec = serde_json::from_str(
+        r#"{"apiserver":{"v":"4"},"controllerManager":{"leader-elect-retry-period":"1s"},"etcd":{"snapshot-count":"5"}}"#,
+    )
+    .unwrap();
+    for minor in [20, 33] {
+        let (plan, block) = at(minor, seed());
+        let text = init_config(&plan, block, None, &wanted);
+        let cluster: Value = serde_json::from_str(text.split("---\n").nth(1).unwrap()).unwrap();
+        let argument = |arguments: &Value, name: &str| -> Vec<Value> {
+            let listed = arguments.as_array().into_iter().flatten();
+            let listed =
+                listed.filter(|argument| argument["name"] == name).map(|argument| &argument["value"]);
+            listed.chain(arguments.get(name)).cloned().collect()
+        };
+        let manager = &cluster["controllerManager"]["extraArgs"];
+        assert_eq!(argument(&cluster["apiServer"]["extraArgs"], "v"), [json!("4")]);
+        assert_eq!(argument(&cluster["apiServer"]["extraArgs"], "bind-address"), [json!("::")]);
+        assert_eq!(argument(manager, "leader-elect-retry-period"), [json!("1s")], "once, and not as it was");
+        assert_eq!(argument(manager, "leader-elect-lease-duration"), [json!("30s")]);
+        assert_eq!(argument(&cluster["etcd"]["local"]["extraArgs"], "snapshot-count"), [json!("5")]);
     }
 }

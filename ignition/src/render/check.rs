@@ -22,7 +22,12 @@ pub(super) fn check(plan: &NodePlan) -> Result<(), RenderError> {
     }
     let (role, name) = (plan.machine.role, &plan.machine.name);
     match (&plan.detail, role) {
-        (RoleDetail::Seed { pki, .. }, Role::Seed) => check_pki(pki),
+        (RoleDetail::Seed { pki, control_plane, .. }, Role::Seed) => {
+            match control_plane.mistakes().into_iter().next() {
+                Some(mistake) => Err(RenderError::Spec { machine: name.clone(), mistake }),
+                None => check_pki(pki),
+            }
+        }
         (RoleDetail::Node { boot, .. }, Role::Node) => match boot {
             Some(link) if plan.machine.port(link.mac).is_none() => {
                 Err(RenderError::ForeignBootPort { machine: name.clone(), mac: link.mac })

@@ -1,0 +1,82 @@
+//! What a running mesh lacks of one that is wanted.
+
+use super::{HEAD, good};
+use crate::meshfile::{Change, changes};
+
+const RUNNING: &str = "machines:\n- {name: seed, role: seed}\n- {name: a, labels: {size: small, rack: '1'}, taints: \
+                       [slow:NoSchedule]}\n- {name: b, cpus: 2}\ncables: [seed:0 - a:0, a:1 - b:0, b:1 - seed:1]\n";
+
+fn between(running: &str, wanted: &str) -> Vec<Change> {
+    changes(&good(&format!("{HEAD}{running}")), &good(&format!("{HEAD}{wanted}")))
+}
+
+fn told(wanted: &str) -> String {
+    let lines: Vec<String> = between(RUNNING, wanted).iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn the_same_mesh_has_no_difference_however_it_is_written() {
+    assert_eq!(between(RUNNING, RUNNING), []);
+    // Other order, cables from their other ends, processors as they are.
+    let turned = "machines:\n- {name: b}\n- {name: a, labels: {rack: '1', size: small}, taints: [slow:NoSchedule]}\n- \
+                  {name: seed, role: seed}\ncables: [seed:1 - b:1, b:0 - a:1, a:0 - seed:0]\n";
+    assert_eq!(told(turned), "");
+    // What machines are given that do not say otherwise is nothing that runs.
+    assert_eq!(told(&format!("settings: {{libvirt: {{timeout: 5m}}, usb: {{size: 20GiB}}}}\n{RUNNING}")), "");
+}
+
+#[test]
+fn machines_and_cables_come_and_go() {
+    let wanted = "machines:\n- {name: seed, role: seed}\n- {name: a, labels: {size: small, rack: '1'}, taints: \
+                  [slow:NoSchedule]}\n- {name: c, memory: 4GiB}\ncables: [seed:0 - a:0, a:2 - c:0, seed:1 - c:1]\n";
+    assert_eq!(
+        told(wanted),
+        "- machine b, drained first, with its disk and cables\n+ machine c of 4GiB\n+ cable a:2 - c:0\n+ cable seed:1 - c:1"
+    );
+    let recabled = RUNNING.replace("b:1 - seed:1", "b:2 - seed:1");
+    assert_eq!(told(&recabled), "- cable seed:1 - b:1\n+ cable seed:1 - b:2");
+}
+
+#[test]
+fn what_a_node_wears_is_changed_at_once_and_what_it_is_given_by_its_power() {
+    let wanted = RUNNING
+        .replace("{size: small, rack: '1'}", "{size: big, zone: z}")
+        .replace("slow:NoSchedule", "slow:NoExecute")
+        .replace("{name: b, cpus: 2}", "{name: b, cpus: 4, memory: 3GiB}");
+    assert_eq!(
+        told(&wanted),
+        "~ b: memory 2GiB -> 3GiB, cpus 2 -> 4; its power is cut and given again\n~ a: no label rack, at once\n~ a: label \
+         size=big, at once\n~ a: label zone=z, at once\n~ a: no taint slow:NoSchedule, at once\n~ a: taint slow:NoExecute, \
+         at once"
+    );
+}
+
+#[test]
+fn all_that_cannot_be_had_is_told_at_once() {
+    let wanted = RUNNING
+        .replace("name: a, ", "name: a, disk: 20GiB, ports: 6, featureGates: {A: true}, kubelet: {v: 1}, ")
+        .replace("{name: seed,", "{name: root,")
+        .replace("seed:", "root:");
+    let wanted = format!(
+        "name: lab\nsettings: {{netboot: {{https: true}}}}\nextraConfig: {{etcd: {{v: 1}}}}\n{wanted}"
+    );
+    let all = between(RUNNING, &wanted);
+    let impossible: Vec<String> =
+        all.iter().filter(|change| change.is_impossible()).map(ToString::to_string).collect();
+    insta::assert_snapshot!(impossible.join("\n"));
+}
+
+#[test]
+fn a_value_is_the_same_in_words_and_as_itself() {
+    let running = format!("settings: {{netboot: {{https: true}}}}\n{RUNNING}");
+    let wanted = format!("settings: {{netboot: {{https: 'true'}}}}\n{RUNNING}");
+    assert_eq!(between(&running, &wanted), []);
+}
+
+#[test]
+fn changes_are_values_for_programs_too() {
+    let recabled = RUNNING.replace("b:1 - seed:1", "b:2 - seed:1");
+    let json = serde_json::to_value(between(RUNNING, &recabled)).unwrap();
+    assert_eq!(json[1], serde_json::json!({ "change": "add-cable", "near": "seed:1", "far": "b:2" }));
+}

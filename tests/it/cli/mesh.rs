@@ -1,0 +1,220 @@
+//! Meshes out of files, and several of them side by side.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use bootstrap::deployment::{Deployment, Directory};
+use bootstrap::meshfile::Draft;
+use bootstrap::settings::{Raw, Settings};
+use hardware::{Accel, DeploymentId};
+use mesh::{BlockNumber, Machine, MachineId, Role};
+use serde_json::Value;
+
+use super::Desk;
+
+const SMALL: &str = "apiVersion: meshboot.io/v1alpha1\nkind: Mesh\nmachines:\n- role: seed\n- name: big\n  memory: 1GiB\n  \
+                     labels: {size: big}\n- count: 2\n  memory: 512MiB\ntopology: ring\n";
+
+impl Desk {
+    fn file(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.directory.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
+    fn says(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.run(arguments)?;
+        let says = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?} ended with {} and said {says}", output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn feed(&self, arguments: &[&str], text: &str) -> Result<Output> {
+        let mut command = self.command(arguments);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn()?;
+        child.stdin.take().context("it has a standard input")?.write_all(text.as_bytes())?;
+        Ok(child.wait_with_output()?)
+    }
+}
+
+/// The files of a mesh that was deployed, without its machines: what verbs that only read need.
+pub(crate) fn deployed(place: &Path, text: &str) -> Result<(Directory, Deployment, Settings)> {
+    let draft = Draft::parse("mesh.yaml", text);
+    let raw = draft.settings_over(Raw::default());
+    let (plan, settings) = draft.plan(draft.name().iter().fold(raw, |raw, name| name.settings_under(raw)))?;
+    let id = DeploymentId::random();
+    let seed = Machine {
+        id: MachineId(id.0),
+        name: "seed".parse()?,
+        role: Role::Seed,
+        block: BlockNumber(1),
+        router_id: 1.try_into()?,
+        ports: Vec::new(),
+    };
+    let mut deployment = Deployment::new(id, id.to_string().parse()?, settings.addresses.clone(), seed);
+    deployment.add(&plan.wanted, Accel::Tcg);
+    deployment.profile.clone_from(&plan.name);
+    deployment.complete = true;
+    let directory = Directory::new(place)?;
+    directory.save(&deployment)?;
+    directory.write("settings.toml", plan.settings.to_toml())?;
+    Ok((directory, deployment, settings))
+}
+
+#[test]
+fn every_mistake_of_a_mesh_is_told_with_its_line() -> Result<()> {
+    let desk = Desk::new()?;
+    let text = SMALL
+        .replace("memory: 1GiB", "memroy: 1GiB")
+        .replace("topology: ring", "cables: [seed - big, big - x]");
+    let file = desk.file("mesh.yaml", &text)?;
+    let words =
+        ["2 mistakes", "mesh.yaml:6:3:", "did you mean memory?", "mesh.yaml:10:22:", "no machine `x`"];
+    desk.refuses(&["deploy", "-f", &file], 78, &words)?;
+    desk.refuses(&["deploy", "libvirt", "-f", &file, "--dry-run"], 78, &words)?;
+    let output = desk.feed(&["deploy", "-f", "-"], &text)?;
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(78) && says.contains("<stdin>:6:3:"), "{says}");
+
+    let newer = desk.file("newer.yaml", &SMALL.replace("v1alpha1", "v1"))?;
+    desk.refuses(&["deploy", "-f", &newer], 78, &["meshboot.io/v1`", "knows meshboot.io/v1alpha1"])?;
+    desk.refuses(&["deploy", "-f", "absent.yaml"], 78, &["absent.yaml"])
+}
+
+#[test]
+fn a_file_or_flags_say_what_machines_are() -> Result<()> {
+    let desk = Desk::new()?;
+    let file = desk.file("mesh.yaml", SMALL)?;
+    desk.refuses(&["deploy"], 64, &["libvirt", "--file"])?;
+    desk.refuses(&["deploy", "libvirt", "2", "-f", &file], 64, &["cannot be used with"])?;
+    desk.refuses(&["deploy", "libvirt", "-f", &file, "--memory", "1GiB"], 64, &["cannot be used with"])?;
+    desk.refuses(
+        &["deploy", "libvirt", "2", "--kubernetes-version", "v1.30.0"],
+        64,
+        &["one Kubernetes", "--kubernetes"],
+    )?;
+    desk.refuses(
+        &["deploy", "libvirt", "2", "--label", "node9:a=b", "--ports", "0"],
+        78,
+        &["2 mistakes", "--label", "--ports"],
+    )?;
+    desk.refuses(&["deploy", "libvirt", "2", "--topology", "star"], 78, &["--topology", "grid"])?;
+    desk.refuses(&["deploy", "libvirt", "7", "--topology", &file], 64, &["3 machines", "7"])?;
+    desk.refuses(&["deploy", "libvirt", "--topology", "ring"], 64, &["how many machines"])
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_made_and_makes_nothing() -> Result<()> {
+    let desk = Desk::new()?;
+    let file = desk.file("mesh.yaml", SMALL)?;
+    let of_file = desk.says(&["deploy", "-f", &file, "--dry-run"])?;
+    for line in [
+        "+ machine seed of 3GiB",
+        "+ machine big of 1GiB",
+        "+ machine node2 of 512MiB",
+        "+ cable seed:0 - big:0",
+    ] {
+        ensure!(of_file.lines().any(|said| said == line), "{line} is missing in {of_file}");
+    }
+    let flags = ["deploy", "libvirt", "--dry-run", "--topology", &file];
+    ensure!(desk.says(&flags)? == of_file, "another mesh from the same machines and cables");
+    let json = desk.says(&["-o", "json", "deploy", "-f", &file, "--dry-run"])?;
+    let told: Value = serde_json::from_str(&json)?;
+    ensure!(
+        told["event"] == "changes"
+            && told["dry_run"] == true
+            && told["changes"][0]["change"] == "add-machine"
+    );
+    let large = desk.file("large.yaml", &SMALL.replace("512MiB", "1TiB"))?;
+    desk.refuses(
+        &["deploy", "-f", &large, "--dry-run"],
+        69,
+        &["not enough memory", "the seed and 1 of them would fit"],
+    )?;
+    ensure!(!desk.cluster().exists());
+    Ok(())
+}
+
+#[test]
+fn what_is_shown_is_what_runs() -> Result<()> {
+    let desk = Desk::new()?;
+    desk.refuses(&["config", "show"], 69, &["no deployment"])?;
+    deployed(&desk.cluster(), SMALL)?;
+    let shown = desk.says(&["config", "show"])?;
+    let file = desk.file("shown.yaml", &shown)?;
+    ensure!(desk.says(&["deploy", "-f", &file, "--dry-run"])? == "nothing differs\n");
+    ensure!(
+        desk.says(&["deploy", "-f", &desk.file("as-written.yaml", SMALL)?, "--dry-run"])?
+            == "nothing differs\n"
+    );
+
+    let other =
+        desk.file("other.yaml", &SMALL.replace("size: big", "size: huge").replace("count: 2", "count: 3"))?;
+    let told = desk.says(&["deploy", "-f", &other, "--dry-run"])?;
+    for line in ["+ machine node3 of 512MiB", "- cable seed:1 - node2:0", "~ big: label size=huge, at once"] {
+        ensure!(told.lines().any(|said| said == line), "{line} is missing in {told}");
+    }
+    let impossible = SMALL.replace("kind: Mesh\n", "kind: Mesh\nsettings: {netboot: {https: true}}\n");
+    let impossible = desk.file("impossible.yaml", &impossible.replace("memory: 1GiB", "disk: 20GiB"))?;
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let output = desk.run(&[&["deploy", "-f", &impossible][..], dry_run].concat())?;
+        let (told, says) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        ensure!(output.status.code() == Some(78), "{says}");
+        ensure!(
+            told.contains("! settings.netboot.https: false -> true")
+                && told.contains("! big: disk 10GiB -> 20GiB")
+        );
+        ensure!(says.contains("2 of these changes") && says.contains("teardown"), "{says}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_profile_has_a_directory_and_addresses_of_its_own() -> Result<()> {
+    let desk = Desk::new()?;
+    desk.refuses(&["-p", "Lab", "status"], 64, &["cannot name a mesh"])?;
+    desk.refuses(&["-p", "lab", "status"], 69, &["cluster-lab"])?;
+    let file = desk.file("mesh.yaml", &format!("name: lab\n{SMALL}"))?;
+    deployed(&desk.directory.path().join("cluster-lab"), &format!("name: lab\n{SMALL}"))?;
+    // In its own directory, and with the addresses that its name gives it.
+    ensure!(desk.says(&["deploy", "-f", &file, "--dry-run"])? == "nothing differs\n");
+    ensure!(desk.says(&["-p", "lab", "config", "show"])?.contains("name: lab\n"));
+    let other = desk.says(&["-p", "other", "deploy", "-f", &file, "--dry-run"])?;
+    ensure!(other.starts_with("+ machine seed"), "another profile is another mesh: {other}");
+    ensure!(!desk.cluster().exists());
+    Ok(())
+}
+
+#[test]
+fn every_mesh_is_listed_with_and_without_libvirt() -> Result<()> {
+    let desk = Desk::with_programs(&[])?;
+    ensure!(desk.says(&["list"])?.contains("no mesh"));
+    deployed(&desk.cluster(), SMALL)?;
+    deployed(&desk.directory.path().join("cluster-lab"), &format!("name: lab\n{SMALL}"))?;
+    fs::create_dir(desk.directory.path().join("clusters"))?;
+    let text = desk.says(&["list"])?;
+    ensure!(text.lines().filter(|line| line.contains("complete")).count() == 2, "{text}");
+    ensure!(
+        text.contains("lab ") && text.contains("https://[fd") && text.contains("libvirt does not answer"),
+        "{text}"
+    );
+    let list: Value = serde_json::from_str(&desk.says(&["-o", "json", "list"])?)?;
+    let meshes = list["meshes"].as_array().context("there is a list")?;
+    ensure!(
+        meshes.len() == 2 && meshes.iter().all(|mesh| mesh["machines"] == 4 && mesh["running"].is_null()),
+        "{list}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_schema_that_is_published_is_printed() -> Result<()> {
+    let desk = Desk::new()?;
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/mesh.schema.json");
+    ensure!(desk.says(&["config", "schema"])? == fs::read_to_string(path)?);
+    Ok(())
+}

@@ -9,6 +9,7 @@ use images::store::Reference;
 use crate::profile::ProfileName;
 use crate::progress::Output;
 
+pub mod fault;
 pub mod mesh;
 pub mod node;
 pub mod snapshot;
@@ -63,6 +64,9 @@ pub enum Verb {
     },
     /// Show what happened: faults, cables, routes, nodes and pods, in one order.
     Timeline(timeline::Timeline),
+    /// Break things on purpose, and mend them.
+    #[command(subcommand)]
+    Fault(fault::Fault),
     /// Say what is answered on a port of this machine, or to recorded packets, and why.
     Explain(Explain),
     /// Machines one by one: list, add, start, stop, delete, log in.
@@ -323,6 +327,7 @@ impl Verb {
             | Self::Snapshot(_)
             | Self::Why { .. }
             | Self::Timeline(_)
+            | Self::Fault(_)
             | Self::Explain(_)
             | Self::Image(_)
             | Self::Config(_)

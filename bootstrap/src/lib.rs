@@ -8,6 +8,7 @@ pub mod deployment;
 pub mod deps;
 pub mod exit;
 pub mod explain;
+pub mod fault;
 pub mod gateway;
 pub mod image;
 pub mod join;

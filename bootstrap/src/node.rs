@@ -16,6 +16,7 @@ use crate::cli::node::Node;
 use crate::deploy::start_libvirt;
 use crate::deployment::{Deployment, Directory, MachineRecord};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::fault;
 use crate::join::Cluster;
 use crate::progress::Reporter;
 use crate::settings;
@@ -37,6 +38,7 @@ mod reach;
 ///
 /// What failed, and what to do next.
 pub async fn run(context: &Context, verb: &Node, reporter: &Reporter) -> Result<(), Failure> {
+    fault::tend(&context.directory, reporter).await;
     match verb {
         Node::List => list::list(context, reporter).await,
         Node::Status { name } => list::status(context, name.as_deref(), reporter).await,

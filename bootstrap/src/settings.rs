@@ -21,7 +21,7 @@ mod parse;
 mod raw;
 
 pub use keys::{KEYS, Key, example};
-pub(crate) use parse::{cpus, duration, memory_mib, port, size};
+pub(crate) use parse::{cpus, duration, memory_mib, octets, port, size};
 pub(crate) use raw::nearest;
 pub use raw::{Origin, Raw};
 
@@ -133,7 +133,7 @@ impl Settings {
             },
             https: reader.required("netboot.https", parse::display_error::<bool>),
             mirrors: reader.mirrors(),
-            relay_room: reader.required("mirrors.relay-room", parse::octets),
+            relay_room: reader.required("mirrors.relay-room", octets),
             image: ImageSettings {
                 suite: reader.required("image.suite", parse::suite),
                 mirror: reader.optional("image.mirror", parse::url),

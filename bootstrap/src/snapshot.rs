@@ -22,6 +22,7 @@ use crate::cli::snapshot::Snapshot;
 use crate::deploy::start_libvirt;
 use crate::deployment::{Deployment, Directory, MachineRecord};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::fault;
 use crate::progress::Reporter;
 use crate::status::columns;
 use crate::verbs::Context;
@@ -75,6 +76,10 @@ struct Place(PathBuf);
 ///
 /// What failed, and what to do next.
 pub async fn run(context: &Context, verb: &Snapshot, reporter: &Reporter) -> Result<(), Failure> {
+    if matches!(verb, Snapshot::Save { .. } | Snapshot::Restore { .. }) {
+        // Machines that were changed behind their records' backs would stay so.
+        fault::require_none(&context.directory, "there are faults, which no snapshot knows how to undo")?;
+    }
     match verb {
         Snapshot::Save { name } => save::run(context, name, reporter).await,
         Snapshot::Restore { name, timeout } => restore::run(context, name, timeout, reporter).await,

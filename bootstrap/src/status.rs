@@ -183,6 +183,27 @@ impl Observer {
         std::iter::once(first).chain(pages.into_iter().flatten()).collect()
     }
 
+    /// Where the nodes are, by name: as the seed knows it, and if it is silent as Kubernetes does.
+    pub async fn addresses(&self) -> BTreeMap<String, Ipv6Addr> {
+        let plan = &self.deployment.addresses;
+        let seed = plan.block(self.deployment.seed.block);
+        let page = match seed {
+            Some(block) => self.page(block.vip()).await,
+            None => None,
+        };
+        if let Some(page) = page {
+            let machines = page.machines.iter();
+            let known = machines
+                .filter_map(|machine| Some((machine.name.to_string(), plan.block(machine.block)?.vip())));
+            return known.collect();
+        }
+        let Some(client) = self.kubernetes.clone() else { return BTreeMap::new() };
+        let nodes: Api<Node> = Api::all(client);
+        let list = timeout(API_LIMIT, nodes.list(&ListParams::default().match_any())).await;
+        let Ok(Ok(list)) = list else { return BTreeMap::new() };
+        list.items.iter().filter_map(address_of).collect()
+    }
+
     /// The last boots on the links of one node; none if it does not answer.
     pub async fn timelines(&self, machine: &Machine) -> Vec<Timeline> {
         let Some(block) = self.deployment.addresses.block(machine.block) else { return Vec::new() };
@@ -301,6 +322,13 @@ impl Observer {
         };
         Some(reason)
     }
+}
+
+/// A node's name, and the address that its kubelet gives.
+fn address_of(node: &Node) -> Option<(String, Ipv6Addr)> {
+    let addresses = node.status.as_ref()?.addresses.as_ref()?;
+    let own = addresses.iter().find(|address| address.type_ == "InternalIP")?;
+    Some((node.metadata.name.clone()?, own.address.parse().ok()?))
 }
 
 fn view_of(

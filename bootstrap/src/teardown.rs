@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::deployment::{Deployment, Directory};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::fault::{self, record};
 use crate::progress::Reporter;
 use crate::timeline::journal;
 
@@ -58,6 +59,8 @@ pub(crate) async fn remove(directory: &Directory, reporter: &Reporter) -> Result
         reporter.result(&Removed::default(), &kept);
         return Ok(Removed::default());
     }
+    // So that nobody switches a machine on again while it is removed.
+    fault::abandon(directory).await?;
     let mut removed = Removed::default();
     remove_objects(directory, deployment.as_ref(), &mut removed, reporter).await?;
     if is_ours(directory.path()) {
@@ -152,6 +155,7 @@ fn is_ours(directory: &Path) -> bool {
         "console",
         "deployment.json",
         "disks",
+        record::FOLDER,
         journal::BEFORE,
         journal::FILE,
         "pki",

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::cli::fault::Fault;
 use crate::cli::mesh::Specs;
 use crate::cli::{Cli, Config, DeployLibvirt, DeployTarget, DeployUsb, Image, ImageOptions, Site, Verb};
 use crate::deployment::Directory;
@@ -15,7 +16,7 @@ use crate::gateway::force;
 use crate::profile::{self, LocalPrefix, ProfileName};
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
-use crate::{deploy, deps, explain, image, list, meshfile, node, snapshot, status, teardown, timeline, why};
+use crate::{deploy, deps, explain, fault, image, list, meshfile, node, snapshot, status, teardown, timeline, why};
 
 mod mesh;
 
@@ -59,6 +60,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Snapshot(_)
         | Verb::Why { .. }
         | Verb::Timeline(_)
+        | Verb::Fault(_)
         | Verb::Explain(_)
         | Verb::Image(_)
         | Verb::Config(_)
@@ -112,9 +114,15 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         Verb::Image(Image::Disk(options)) => disk(&cli, options, &reporter).await,
         Verb::Teardown(_) => teardown::run(&directory(&cli)?, &reporter).await.map(drop),
         Verb::List => list::run(&cli.cluster, &reporter).await,
-        Verb::Status => status::run(&directory(&cli)?, &reporter).await,
         Verb::Node(verb) => node::run(&deployed(&cli)?, verb, &reporter).await,
         Verb::Snapshot(verb) => snapshot::run(&deployed(&cli)?, verb, &reporter).await,
+        Verb::Status => {
+            let directory = directory(&cli)?;
+            fault::tend(&directory, &reporter).await;
+            status::run(&directory, &reporter).await
+        }
+        Verb::Fault(Fault::Keep) => Ok(fault::keeper::run(&directory(&cli)?).await?),
+        Verb::Fault(words) => fault::run(&deployed(&cli)?, words, &reporter).await,
         Verb::Why { target } => why::run(&directory(&cli)?, target, &reporter).await,
         Verb::Timeline(options) => timeline::run(&directory(&cli)?, options, &reporter).await,
         Verb::Explain(options) => explain::run(options, cli.settings.as_deref(), &reporter).await,

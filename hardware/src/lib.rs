@@ -19,6 +19,7 @@ pub mod plan;
 pub mod process;
 pub mod profile;
 pub mod topology;
+pub mod traffic;
 pub mod virsh;
 pub mod xml;
 

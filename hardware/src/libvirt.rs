@@ -122,7 +122,7 @@ impl Libvirt {
                 let start = self.virsh.start_network(&network.name);
                 start.await.map_err(failed(&format!("network {} on bridge {}", network.name, network.bridge)))
             }
-            Object::Volume(volume) => write_volume(volume),
+            Object::Volume(volume) => Self::write(volume),
             Object::Domain(domain) => {
                 let xml = xml::domain(domain, &plan.owner);
                 let describe = self.virsh.define_domain(&xml).await;
@@ -139,6 +139,31 @@ impl Libvirt {
     pub async fn plug(&self, domain: &str, port: &PortPlan) -> Result<(), MakeError> {
         let done = self.virsh.update_device(domain, &xml::port(port)).await;
         done.map_err(|source| MakeError::Libvirt { what: format!("port {} of {domain}", port.tap), source })
+    }
+
+    /// Writes a file of a machine anew.
+    ///
+    /// # Errors
+    ///
+    /// [`MakeError`].
+    pub fn write(volume: &VolumePlan) -> Result<(), MakeError> {
+        let path = volume.path();
+        let failed = |source| MakeError::Write { path: path.to_owned(), source };
+        match volume {
+            VolumePlan::Disk { size, .. } => {
+                create(path).and_then(|file| file.set_len(*size)).map_err(failed)
+            }
+            VolumePlan::Console { .. } => create(path).map(drop).map_err(failed),
+            VolumePlan::Nvram { template, ports, .. } => {
+                let read = |source| MakeError::Write { path: template.clone(), source };
+                let mut variables = fs::read(template).map_err(read)?;
+                if !ports.is_empty() {
+                    variables = boot_entries(&variables, ports)
+                        .map_err(|source| MakeError::Nvram { template: template.clone(), source })?;
+                }
+                create(path).and_then(|mut file| io::Write::write_all(&mut file, &variables)).map_err(failed)
+            }
+        }
     }
 
     /// Every object on this computer that a meshboot deployment made, whosesoever: machines first.
@@ -297,24 +322,6 @@ fn interfaces(id: DeploymentId) -> Vec<String> {
     let all = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with(&id.interface_prefix())).collect()
-}
-
-fn write_volume(volume: &VolumePlan) -> Result<(), MakeError> {
-    let path = volume.path();
-    let failed = |source| MakeError::Write { path: path.to_owned(), source };
-    match volume {
-        VolumePlan::Disk { size, .. } => create(path).and_then(|file| file.set_len(*size)).map_err(failed),
-        VolumePlan::Console { .. } => create(path).map(drop).map_err(failed),
-        VolumePlan::Nvram { template, ports, .. } => {
-            let read = |source| MakeError::Write { path: template.clone(), source };
-            let mut variables = fs::read(template).map_err(read)?;
-            if !ports.is_empty() {
-                variables = boot_entries(&variables, ports)
-                    .map_err(|source| MakeError::Nvram { template: template.clone(), source })?;
-            }
-            create(path).and_then(|mut file| io::Write::write_all(&mut file, &variables)).map_err(failed)
-        }
-    }
 }
 
 /// A new file for its owner alone: QEMU runs as the owner.

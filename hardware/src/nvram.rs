@@ -10,6 +10,7 @@
 //! `[UEFI PI 1.8 § III-3.2]`, the contents that of load options `[UEFI 2.10 § 3.1.3]`.
 
 use mesh::Mac;
+use serde::{Deserialize, Serialize};
 use uuid::{Uuid, uuid};
 
 const GLOBAL_VARIABLE: Uuid = uuid!("8be4df61-93ca-11d2-aa0d-00e098032b8c");
@@ -31,7 +32,7 @@ const LOAD_OPTION_ACTIVE: u32 = 1;
 const END_OF_PATH: [u8; 4] = [0x7f, 0xff, 4, 0];
 
 /// A network port as the firmware finds it: a function of the root bus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPort {
     /// Its slot on PCI bus 0.
     pub slot: u8,

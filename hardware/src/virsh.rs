@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::process::{Invocation, RunError};
 
 /// The libvirt of this computer, with its networks.
@@ -33,6 +35,15 @@ pub enum DomainState {
     Missing,
     /// Something in between, in libvirt's words.
     Other(String),
+}
+
+/// How fast a disk may be; 0 is as fast as it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Pace {
+    /// Octets a second, read and written.
+    pub octets: u64,
+    /// Operations a second, reads and writes.
+    pub operations: u64,
 }
 
 // === impl Virsh ===
@@ -256,6 +267,52 @@ impl Virsh {
         let state = if up { "up" } else { "down" };
         let arguments = ["domif-setlink", "--domain", domain, "--interface", interface, "--state", state];
         self.quick(arguments).await.map(drop)
+    }
+
+    /// The same from the domain's next start on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn set_link_of_next_start(
+        &self,
+        domain: &str,
+        interface: &str,
+        up: bool,
+    ) -> Result<(), RunError> {
+        let state = if up { "up" } else { "down" };
+        let arguments =
+            ["domif-setlink", "--config", "--domain", domain, "--interface", interface, "--state", state];
+        self.quick(arguments).await.map(drop)
+    }
+
+    /// Presses a domain's reset button.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn reset_domain(&self, name: &str) -> Result<(), RunError> {
+        self.quick(["reset", "--domain", name]).await.map(drop)
+    }
+
+    /// Says how fast a disk of a domain may be, from its next start on and, if it is `running`, at once.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    pub async fn set_pace(
+        &self,
+        domain: &str,
+        disk: &str,
+        pace: Pace,
+        running: bool,
+    ) -> Result<(), RunError> {
+        let (octets, operations) = (pace.octets.to_string(), pace.operations.to_string());
+        let arguments = ["blkdeviotune", "--domain", domain, "--device", disk, "--config"];
+        let limits = ["--total-bytes-sec", &octets, "--total-iops-sec", &operations];
+        let command = self.command(QUICK, arguments).args(limits);
+        let command = if running { command.args(["--live"]) } else { command };
+        command.run().await.map(drop)
     }
 
     /// What a domain does.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 use mesh::Block;
 
+use crate::inside;
 use crate::mesh::{Mesh, libvirt_objects, meshboot, root};
 use crate::{nodes, pods};
 
@@ -30,6 +31,7 @@ fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     mesh.api_server_answers_from_everywhere();
     a_relay_shows_firmware_its_certificate(&mesh);
     the_image_tells_what_it_is_made_of();
+    inside::each_fault_is_seen_and_undone(&mesh, "node1", "node2");
     nodes::come_and_go(&mesh, "node2");
 
     mesh.teardown(&before);

@@ -10,6 +10,7 @@
 
 mod faults;
 mod grid;
+mod inside;
 mod line;
 mod mesh;
 mod nodes;

@@ -9,6 +9,7 @@
 
 mod cli;
 mod conformance;
+mod fault;
 mod floor_plan;
 mod ignition;
 mod join;

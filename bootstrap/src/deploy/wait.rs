@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::console_hint;
 use crate::deployment::{Deployment, Directory};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::fault;
 use crate::progress::Reporter;
 use crate::status::{MachineView, Observation, Observer};
 
@@ -30,6 +31,7 @@ const LIBVIRT_LIMIT: Duration = Duration::from_mins(1);
 /// Waits for machines of one deployment.
 pub(crate) struct Waiter<'a> {
     plan: &'a Plan,
+    directory: Directory,
     observer: Observer,
     libvirt: &'a Libvirt,
     reporter: &'a Reporter,
@@ -63,7 +65,8 @@ impl<'a> Waiter<'a> {
     ) -> Result<Self, Failure> {
         let emulated = plan.domains().any(|domain| domain.accel == Accel::Tcg);
         let observer = Observer::new(deployment, directory).await?;
-        Ok(Self { plan, observer, libvirt, reporter, limit, emulated })
+        let directory = directory.clone();
+        Ok(Self { plan, directory, observer, libvirt, reporter, limit, emulated })
     }
 
     /// Gives the machines that are `wanted` power. Returns when each is Ready, with what the witnesses last said.
@@ -108,6 +111,7 @@ impl<'a> Waiter<'a> {
         }
         let started = self.libvirt.virsh.start_domain(&domain.name).await.or_fail(Code::Unavailable);
         started.map_err(|failure| failure.next("look at the reason, then ./teardown"))?;
+        fault::switched_on(&self.directory, &domain.machine_name, &domain.name, self.reporter).await;
         course.started.insert(number, Instant::now());
         self.reporter.line(&format!("{} has power ({})", domain.machine_name, console_hint(domain)));
         Ok(())

@@ -12,6 +12,7 @@ use super::{Machines, cluster, cut_off, drain, duration};
 use crate::cli::node::DeleteNode;
 use crate::deployment::MachineRecord;
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::fault;
 use crate::join::Cluster;
 use crate::progress::Reporter;
 use crate::ssh::Ssh;
@@ -101,6 +102,8 @@ impl Machines<'_> {
             }
         }
         self.reporter.stage(&format!("machine {}", machine.name));
+        // So that nobody switches it on again.
+        fault::forget_machine(self.directory(), &self.deployment, machine).await?;
         self.pull_plug(machine).await?;
         let mut removed =
             Removed { event: "result", machine: machine.name.to_string(), ..Removed::default() };

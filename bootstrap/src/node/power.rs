@@ -13,6 +13,7 @@ use crate::cli::node::{StartNodes, StopNodes};
 use crate::deploy::wait::Waiter;
 use crate::deployment::MachineRecord;
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::fault;
 use crate::progress::Reporter;
 use crate::ssh::Ssh;
 use crate::status::Observation;
@@ -48,8 +49,9 @@ pub(super) async fn start(
     }
     if options.no_wait {
         for machine in &off {
-            let started = machines.libvirt.virsh.start_domain(&machines.deployment.domain(machine)).await;
-            started.or_fail(Code::Unavailable)?;
+            let domain = machines.deployment.domain(machine);
+            machines.libvirt.virsh.start_domain(&domain).await.or_fail(Code::Unavailable)?;
+            fault::switched_on(&context.directory, machine.name.as_str(), &domain, reporter).await;
             machines.note(Act::MachineStarted { machine: machine.name.to_string() });
         }
         let names: Vec<&str> = chosen.iter().map(|machine| machine.name.as_str()).collect();

@@ -226,7 +226,7 @@ pub(crate) fn memory_mib(text: &str) -> Result<u32, String> {
     u32::try_from(mib).map_err(|_| format!("`{text}` is more than any machine has"))
 }
 
-pub(super) fn octets(text: &str) -> Result<u64, String> {
+pub(crate) fn octets(text: &str) -> Result<u64, String> {
     let error = || format!("`{text}` is no size: a number with KiB, MiB, GiB or TiB, as 2GiB");
     let at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -253,19 +253,21 @@ pub(crate) fn cpus(text: &str) -> Result<Option<u16>, String> {
     Ok(Some(number))
 }
 
-/// `90s`, `45m`, `2h`.
+/// `90s`, `45m`, `2h`, `50ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let error = || format!("`{text}` is no duration: a number with s, m or h, as 60m");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(error)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
+    let error = || format!("`{text}` is no duration: a number with ms, s, m or h, as 60m");
+    let at = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(error)?;
+    let (number, unit) = text.split_at(at);
+    let millis: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
         _ => return Err(error()),
     };
     let number: u64 = number.parse().map_err(|_| error())?;
-    let whole = number.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(error)?;
-    Ok(Duration::from_secs(whole))
+    let whole = number.checked_mul(millis).filter(|millis| *millis > 0).ok_or_else(error)?;
+    Ok(Duration::from_millis(whole))
 }
 
 /// A port: its name in the kernel, or its Ethernet address.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use hardware::topology::MAX_MACHINES;
 use images::store::Reference;
 
@@ -89,6 +90,18 @@ pub enum Verb {
         /// Install what is missing (Debian and Ubuntu, as root).
         #[arg(long)]
         install_deps: bool,
+    },
+    /// Write pages for man(1), one for each verb.
+    Man {
+        /// Where to.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Print the script by which a shell completes this program's words.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
     },
     /// Serve the machine's links: the service of every seed and node, with settings of its own form.
     #[command(hide = true)]
@@ -333,6 +346,8 @@ impl Verb {
             | Self::Config(_)
             | Self::Site(_)
             | Self::Deps { .. }
+            | Self::Man { .. }
+            | Self::Completions { .. }
             | Self::ForceLink { .. } => false,
         }
     }

@@ -91,6 +91,51 @@ impl From<Code> for ExitCode {
 }
 
 impl Code {
+    /// Every code, by its number.
+    pub const ALL: [Self; 9] = [
+        Self::Usage,
+        Self::Data,
+        Self::Unavailable,
+        Self::Software,
+        Self::CannotCreate,
+        Self::Io,
+        Self::TryAgain,
+        Self::NoPermission,
+        Self::Config,
+    ];
+
+    /// Its name in `sysexits.h`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "EX_USAGE",
+            Self::Data => "EX_DATAERR",
+            Self::Unavailable => "EX_UNAVAILABLE",
+            Self::Software => "EX_SOFTWARE",
+            Self::CannotCreate => "EX_CANTCREAT",
+            Self::Io => "EX_IOERR",
+            Self::TryAgain => "EX_TEMPFAIL",
+            Self::NoPermission => "EX_NOPERM",
+            Self::Config => "EX_CONFIG",
+        }
+    }
+
+    /// What it means, for people.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Usage => "the command line is wrong",
+            Self::Data => "what was given to work on is wrong",
+            Self::Unavailable => "something that is needed is not there: a tool, a daemon, memory",
+            Self::Software => "a mistake of this program, or one that it did not foresee",
+            Self::CannotCreate => "something cannot be made: it exists, or there is no room",
+            Self::Io => "reading or writing failed",
+            Self::TryAgain => "it may work another time: a limit ran out",
+            Self::NoPermission => "the user may not do this",
+            Self::Config => "the settings are wrong",
+        }
+    }
+
     /// The number that the process ends with.
     #[must_use]
     pub fn number(self) -> u8 {

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod image;
 pub mod join;
 pub mod list;
+pub mod manual;
 pub mod meshfile;
 pub mod node;
 pub mod pki;

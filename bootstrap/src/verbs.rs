@@ -66,6 +66,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Config(_)
         | Verb::Site(_)
         | Verb::Deps { .. }
+        | Verb::Man { .. }
+        | Verb::Completions { .. }
         | Verb::ForceLink { .. } => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -165,6 +167,8 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
             reporter.result(&serde_json::json!({ "event": "result", "good": true }), "nothing is missing");
             Ok(())
         }
+        Verb::Man { directory } => crate::manual::pages(directory, &reporter),
+        Verb::Completions { shell } => crate::manual::completions(*shell),
         Verb::ForceLink { ports, undo } => {
             let path = cli.settings.as_deref().unwrap_or_else(|| Path::new(ignition::gateway::SETTINGS));
             force::run(path, ports, *undo, &reporter)

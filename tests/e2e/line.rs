@@ -8,7 +8,7 @@ use mesh::Block;
 
 use crate::inside;
 use crate::mesh::{Mesh, libvirt_objects, meshboot, root};
-use crate::{nodes, pods};
+use crate::{docs, nodes, pods};
 
 /// A relay asks for its certificate as soon as it is a member; an emulated one makes its key in seconds.
 const CERTIFIED: Duration = Duration::from_secs(180);
@@ -33,6 +33,8 @@ fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     the_image_tells_what_it_is_made_of();
     inside::each_fault_is_seen_and_undone(&mesh, "node1", "node2");
     nodes::come_and_go(&mesh, "node2");
+    docs::where_images_are_made();
+    docs::on_a_mesh(&mesh);
 
     mesh.teardown(&before);
 }

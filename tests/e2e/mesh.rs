@@ -242,9 +242,13 @@ pub(crate) fn teardown() -> std::process::ExitStatus {
 }
 
 /// The binary that `deploy` built.
+pub(crate) fn binary() -> PathBuf {
+    root().join("target").join(triple()).join("release/meshboot")
+}
+
+/// What it says to these words.
 pub(crate) fn meshboot(arguments: &[&str]) -> Output {
-    let binary = root().join("target").join(triple()).join("release/meshboot");
-    Command::new(binary).args(arguments).current_dir(root()).stdin(Stdio::null()).output().unwrap()
+    Command::new(binary()).args(arguments).current_dir(root()).stdin(Stdio::null()).output().unwrap()
 }
 
 /// What `virsh list --all --name` and `virsh net-list --all --name` say.

@@ -8,6 +8,7 @@
 )]
 
 pub mod advertise;
+pub mod book;
 pub mod debian;
 pub mod firmware;
 pub mod frr;

@@ -67,7 +67,7 @@ pub fn svg(timeline: &Timeline, options: &Options) -> String {
 
 /// What is shown of all that is known.
 fn window(timeline: &Timeline, faults: &[Span<Fault>], options: &Options) -> (u64, u64) {
-    let last = timeline.entries.iter().map(Entry::latest).max();
+    let last = timeline.entries.iter().map(super::entry::Entry::latest).max();
     let last = last.unwrap_or_default();
     let first = faults.first().map(|fault| fault.from);
     let first = first.or_else(|| timeline.entries.first().map(|entry| entry.at)).unwrap_or_default();

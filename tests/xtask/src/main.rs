@@ -25,6 +25,7 @@ cargo xtask bench netboot [--quick] [FILE]
                                     JSON to FILE (tests/README.md); --quick says only whether it works
 cargo xtask bench mirrors [--quick] [FILE]
                                     the registry mirrors beside docker-registry as a proxy, likewise
+cargo xtask docs                    makes the pages of docs/ that are made from the program
 cargo xtask fuzz [TARGET] [--seconds N]
                                     looks for octets that break a promise, for 600 s or N in each target of
                                     tests/fuzz or in one; CI replays what was found
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ["vm"] => deps::ready(install).and_then(|()| vm("line::")),
         ["firmware"] => deps::ready(install).and_then(|()| firmware()),
         ["vm", "grid"] => deps::ready(install).and_then(|()| vm("grid::")),
+        ["docs"] => docs(),
         ["fuzz", words @ ..] => fuzz::run(words),
         ["bench", "routing"] => deps::ready(install)
             .and_then(|()| on_request("routing protocols", "it", "routing::", &["--no-capture"])),
@@ -82,6 +84,12 @@ fn vm(mesh: &str) -> Result<(), String> {
     // As `./deploy` builds it.
     step("release binary", cargo().args(["build", "--locked", "--release", "--bin", "meshboot"]))?;
     on_request("virtual machines", "e2e", mesh, &["--no-capture"])
+}
+
+/// The test that compares them writes them if it is told to.
+fn docs() -> Result<(), String> {
+    let run = ["test", "--locked", "--package", "tests", "--test", "it", "docs::generated"];
+    step("pages", cargo().args(run).env("MESHBOOT_DOCS_WRITE", "1"))
 }
 
 /// Two computers at a time, each with a processor of its own; what they say of the time is shown.

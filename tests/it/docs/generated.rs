@@ -1,0 +1,151 @@
+//! Pages that are made from the program: `cargo xtask docs` writes them, and a test looks whether they are what it would write.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use bootstrap::cli::Cli;
+use bootstrap::settings::KEYS;
+use clap::{Arg, Command, CommandFactory as _};
+use tests::book::root;
+
+/// With this in the environment the pages are written.
+const WRITE: &str = "MESHBOOT_DOCS_WRITE";
+
+const MADE: &str = "<!-- `cargo xtask docs` makes this page from the program. -->\n";
+
+#[test]
+fn pages_are_what_the_program_says() {
+    for (path, text) in [("docs/src/commands.md", commands()), ("docs/src/settings.md", settings())] {
+        let file = root().join(path);
+        if std::env::var_os(WRITE).is_some() {
+            fs::write(&file, &text).unwrap();
+        }
+        let there = fs::read_to_string(&file).unwrap_or_default();
+        let other = there.lines().zip(text.lines()).find(|(there, wanted)| there != wanted);
+        assert!(there == text, "{path} is not what `cargo xtask docs` makes: {other:?}");
+    }
+}
+
+/// Every verb that people use.
+fn commands() -> String {
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    let mut page = format!(
+        "# Commands\n\n{MADE}\nThe same as pages for man(1): `meshboot man DIR`. For the shell to complete words: `meshboot \
+         completions bash >/etc/bash_completion.d/meshboot`, and likewise for zsh, fish, elvish and powershell.\n"
+    );
+    verb(&program, &mut page);
+    page
+}
+
+// Writing to a String cannot fail.
+fn verb(command: &Command, page: &mut String) {
+    let path = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let is_program = !path.contains(' ');
+    let about = command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string);
+    let _infallible = writeln!(page, "\n## {path}\n\n{}\n", sentence(&about.unwrap_or_default()));
+    let below: Vec<&Command> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect();
+    if !is_program {
+        let usage = command.clone().render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage:").split_whitespace().collect::<Vec<_>>().join(" ");
+        let _infallible = writeln!(page, "```text\n{usage}\n```");
+    }
+    if !is_program && !below.is_empty() {
+        page.push('\n');
+    }
+    for verb in &below {
+        let path = verb.get_bin_name().unwrap_or_default();
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        let _infallible = writeln!(page, "- [`{path}`](#{}): {}", path.replace(' ', "-"), cell(&about));
+    }
+    let arguments = command.get_arguments().filter(|argument| {
+        let is_for_help = matches!(argument.get_id().as_str(), "help" | "version");
+        !argument.is_hide_set() && !is_for_help && (is_program || !argument.is_global_set())
+    });
+    let rows: Vec<String> = arguments.map(row).collect();
+    if is_program {
+        page.push_str("\nOptions of every command:\n");
+    }
+    if !rows.is_empty() {
+        let _infallible = writeln!(page, "\n| | what it is |\n|---|---|\n{}", rows.concat().trim_end());
+    }
+    if let Some(after) = command.get_after_help() {
+        let _infallible = writeln!(page, "\n{after}");
+    }
+    for below in below {
+        verb(below, page);
+    }
+}
+
+fn row(argument: &Arg) -> String {
+    let values = argument.get_value_names().unwrap_or_default().iter();
+    let values: Vec<&str> = values.map(clap::builder::Str::as_str).collect();
+    let takes = argument.get_action().takes_values();
+    let name = match (argument.get_short(), argument.get_long()) {
+        (None, None) => values.join(" "),
+        (short, long) => {
+            let names = [short.map(|short| format!("-{short}")), long.map(|long| format!("--{long}"))];
+            let names: Vec<String> = names.into_iter().flatten().collect();
+            let value = if takes { format!(" {}", values.join(" ")) } else { String::new() };
+            format!("{}{value}", names.join(", "))
+        }
+    };
+    let mut meaning = sentence(&argument.get_help().map(ToString::to_string).unwrap_or_default());
+    let possible: Vec<String> = if takes {
+        argument.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect()
+    } else {
+        Vec::new()
+    };
+    if !possible.is_empty() {
+        meaning.push_str(&format!(" One of {}.", possible.join(", ")));
+    }
+    let defaults: Vec<String> =
+        argument.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
+    if takes && !defaults.is_empty() {
+        meaning.push_str(&format!(" Default: {}.", defaults.join(", ")));
+    }
+    if let Some(variable) = argument.get_env() {
+        meaning.push_str(&format!(" Variable: `{}`.", variable.to_string_lossy()));
+    }
+    format!("| `{}` | {} |\n", cell(&name), cell(&meaning))
+}
+
+/// Every setting.
+fn settings() -> String {
+    let mut page = format!(
+        "# Settings\n\n{MADE}\n\
+         A site's settings are one file of TOML: `meshboot.toml` in the directory where a command is run, or the one that \
+         `--settings` names. `meshboot config example` writes it with every default, `meshboot site new` one with addresses \
+         that are the site's own. A variable overrides a line: `MESHBOOT_LIBVIRT_MEMORY=4GiB`; an option of the command line \
+         overrides both. All mistakes are told at once, by `meshboot config check` and by every command. A size is a number \
+         with KiB, MiB, GiB or TiB, a time one with s, m or h.\n\n\
+         ```sh cli\nmeshboot site new\nmeshboot config check\nMESHBOOT_LIBVIRT_MEMORY=lots meshboot config check # exit 78\n\
+         ```\n\n\
+         ```text cli\nmeshboot: the settings are wrong: libvirt.memory: `lots` is no size: …\n```\n"
+    );
+    let mut section = "";
+    for key in KEYS {
+        let (of, name) = key.name.split_once('.').unwrap_or(("", key.name));
+        if of != section {
+            section = of;
+            let _infallible =
+                writeln!(page, "\n## {section}\n\n| setting | what it is | default |\n|---|---|---|");
+        }
+        let default = key
+            .default
+            .map_or_else(|| format!("none; for example `{}`", key.example), |default| format!("`{default}`"));
+        let _infallible = writeln!(page, "| `{name}` | {} | {} |", cell(key.meaning), cell(&default));
+    }
+    page
+}
+
+/// Text with a full stop at its end.
+fn sentence(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() || text.ends_with(['.', '?', '!']) { text } else { format!("{text}.") }
+}
+
+/// Text that may stand in a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
+}

@@ -1,7 +1,7 @@
 //! `meshboot fault`: things broken on purpose, and mended.
 //!
 //! A fault is a value: what was asked ([`asked`], from [`words`]), the steps that make it and those that undo it
-//! ([`course`]), and when it ends. All of that is on the disk ([`record`]) before the first step is done, so whatever
+//! ([`mod@course`]), and when it ends. All of that is on the disk ([`record`]) before the first step is done, so whatever
 //! crashes, how it is undone is known. Steps are done by [`hands`]; what ends by itself is ended by a process of its own
 //! ([`keeper`]), which decides by [`agenda`].
 //!
@@ -45,8 +45,8 @@ pub mod words;
 
 /// An end that is overdue by so much does not come by itself.
 const LATE: Duration = Duration::from_mins(3);
-/// Whoever waits for an end looks this often: the process that ends it tells nobody.
-const INTERVAL: Duration = Duration::from_millis(200);
+/// Whoever waits for an end says so often how long that still is.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What became of what was asked.
 #[derive(Debug, Serialize)]
@@ -299,6 +299,7 @@ async fn wait_for_end(directory: &Directory, record: &Record, reporter: &Reporte
     let folder = Folder::of(directory);
     let limit = record.stands_for().unwrap_or_default() + LATE;
     reporter.stage(&format!("waiting for the end of {}", record.id));
+    let changed = keeper::watch(folder.path()).or_fail(Code::Io)?;
     while let Some(entry) = folder.entry(record.id) {
         let now = Moment::now()?;
         let left = record.begun.left(limit, &now);
@@ -309,7 +310,8 @@ async fn wait_for_end(directory: &Directory, record: &Record, reporter: &Reporte
             return Err(Failure::new(Code::TryAgain, message).next("meshboot fault list"));
         }
         reporter.waiting(&record.asked.to_string(), left);
-        tokio::time::sleep(INTERVAL).await;
+        // Whichever comes first.
+        let _ = tokio::time::timeout(INTERVAL.min(left), changed.notified()).await;
     }
     reporter.finish();
     Ok(())

@@ -16,7 +16,9 @@ use crate::gateway::force;
 use crate::profile::{self, LocalPrefix, ProfileName};
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
-use crate::{deploy, deps, explain, fault, image, list, meshfile, node, snapshot, status, teardown, timeline, why};
+use crate::{
+    deploy, deps, explain, fault, image, list, meshfile, node, snapshot, status, teardown, timeline, why,
+};
 
 mod mesh;
 

@@ -132,7 +132,8 @@ pub struct NetworkPlan {
 }
 
 /// A file to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum VolumePlan {
     /// An empty disk.
     Disk {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 use mesh::Block;
 
-use crate::inside;
 use crate::mesh::{Mesh, libvirt_objects, meshboot, root};
-use crate::{docs, nodes, pods};
+use crate::{nodes, pods};
 
+/// Machines of two sizes, from a file.
+pub(crate) const LINE: [&str; 3] = ["-f", "tests/e2e/line.yaml", "--install-deps"];
 /// A relay asks for its certificate as soon as it is a member; an emulated one makes its key in seconds.
 const CERTIFIED: Duration = Duration::from_secs(180);
 
@@ -17,24 +18,23 @@ const CERTIFIED: Duration = Duration::from_secs(180);
 #[ignore = "needs libvirt and minutes: cargo xtask vm"]
 fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     let before = libvirt_objects();
-    let line = ["libvirt", "2", "--topology", "line", "--install-deps"];
-    let mesh = Mesh::deploy_with(&line, &[("MESHBOOT_NETBOOT_HTTPS", "true")]);
+    let mesh = Mesh::deploy(&LINE);
 
     assert_eq!(mesh.ready_nodes(), ["node1", "node2", "seed"]);
     let status = mesh.status();
     assert!(mesh.served_by(&status, "node1").starts_with("seed port "), "{status}");
     assert!(mesh.served_by(&status, "node2").starts_with("node1 port "), "{status}");
     assert_eq!(mesh.get(&["machines.meshboot.io"])["items"].as_array().unwrap().len(), 3);
+    for (node, size) in [("node1", "usual"), ("node2", "small")] {
+        assert_eq!(mesh.get(&["node", node])["metadata"]["labels"]["size"], size);
+    }
     mesh.has_no_bootstrap_tokens();
     pods::reach_each_other(&mesh, "node1", "node2");
     images_come_from_the_next_node(&mesh);
     mesh.api_server_answers_from_everywhere();
     a_relay_shows_firmware_its_certificate(&mesh);
     the_image_tells_what_it_is_made_of();
-    inside::each_fault_is_seen_and_undone(&mesh, "node1", "node2");
     nodes::come_and_go(&mesh, "node2");
-    docs::where_images_are_made();
-    docs::on_a_mesh(&mesh);
 
     mesh.teardown(&before);
 }

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says where, and what it saw"
 )]
 
+mod book;
 mod docs;
 mod faults;
 mod grid;

@@ -40,7 +40,7 @@ pub struct Specs {
     #[arg(long, value_name = "[NAME:]KEY[=VALUE]:EFFECT", conflicts_with = "file")]
     pub taint: Vec<String>,
     /// Feature gates of each machine's kubelet, or of one's.
-    #[arg(long, value_name = "[NAME:]GATE=BOOL,…", conflicts_with = "file")]
+    #[arg(long, value_name = "[NAME:]GATE=BOOL,...", conflicts_with = "file")]
     pub feature_gates: Vec<String>,
     /// A flag of each machine's kubelet, or of one's, as kubelet.max-pods=30; of the control plane's apiserver,
     /// controller-manager, scheduler or etcd.

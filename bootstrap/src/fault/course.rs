@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use hardware::plan::VolumePlan;
 use hardware::traffic::{Impairment, Means, Share};
 
 use super::asked::{Asked, DiskTrouble, Ends};
 use super::inside::{self, Scripts};
 use super::record::FaultId;
 use super::scene::{Line, Scene, Socket};
-use super::step::{Blank, Step};
+use super::step::Step;
 use crate::ssh::Host;
 
 /// The steps of a fault.
@@ -32,7 +33,7 @@ pub struct Facts {
     /// The addresses of nodes, by name.
     pub addresses: BTreeMap<String, Ipv6Addr>,
     /// The files of a machine that is to be wiped.
-    pub files: Vec<Blank>,
+    pub files: Vec<VolumePlan>,
 }
 
 /// What has to be found out.

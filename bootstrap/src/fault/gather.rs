@@ -6,12 +6,12 @@ use std::net::Ipv6Addr;
 use anyhow::Context as _;
 use hardware::Plan;
 use hardware::firmware::Firmware;
+use hardware::plan::VolumePlan;
 use hardware::traffic::Means;
 
 use super::asked::Asked;
 use super::course::{Facts, wanted};
 use super::scene::Scene;
-use super::step::Blank;
 use crate::deployment::{Deployment, Directory};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::status::Observer;
@@ -69,14 +69,15 @@ async fn addresses(
     Ok(Observer::new(deployment, directory).await?.addresses().await)
 }
 
-/// What a wipe makes anew, as the plan of the machine has it.
-fn files(asked: &Asked, deployment: &Deployment, context: &Context) -> Result<Vec<Blank>, Failure> {
+/// What a wipe makes anew, as the plan of the machine has it: not the log of its console.
+fn files(asked: &Asked, deployment: &Deployment, context: &Context) -> Result<Vec<VolumePlan>, Failure> {
     let firmware = Firmware::find().context("there is no OVMF").or_fail(Code::Unavailable)?;
     let spec = deployment.spec(&context.directory, &context.settings.libvirt, firmware);
     let mut files = Vec::new();
     for name in asked.machines() {
         let plan = Plan::of_machine(&spec, deployment.find(&name)?.number);
-        files.extend(plan.volumes().filter_map(Blank::of));
+        let volumes = plan.volumes().filter(|volume| !matches!(volume, VolumePlan::Console { .. }));
+        files.extend(volumes.cloned());
     }
     Ok(files)
 }

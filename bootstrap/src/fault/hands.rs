@@ -117,7 +117,7 @@ impl Hands {
                     bail!("it is {state}")
                 }
             },
-            Step::Blank { file } => Libvirt::write(&file.volume())?,
+            Step::Blank { file } => Libvirt::write(file)?,
             Step::ForgetHost { name } => self.ssh.forget(name)?,
             Step::Pace { domain, pace } => {
                 let running = self.is_on(domain).await?;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -102,7 +102,7 @@ pub async fn run(directory: &Directory) -> Result<()> {
     // So that no terminal takes it along. It fails where a shell has begun a session for it already.
     let _begun = nix::unistd::setsid();
     let site = Site::new(directory);
-    let Some(_keeping) = site.folder.keep()? else {
+    let Some(keeping) = site.folder.keep()? else {
         out(READY);
         return Ok(());
     };
@@ -116,10 +116,17 @@ pub async fn run(directory: &Directory) -> Result<()> {
             work.begin(&site, duty);
         }
         let sleep = match wake {
-            _ if !work.under_way.is_empty() => LONGEST_SLEEP,
             Some(wake) => wake.min(LONGEST_SLEEP),
-            None if nothing_came(&site.folder)? => break,
-            None => Duration::ZERO,
+            None if !work.under_way.is_empty() => LONGEST_SLEEP,
+            None => match Rest::of(&site.folder)? {
+                Rest::Something => FIRST_WAIT,
+                // Whoever begins a fault now finds that nobody keeps.
+                Rest::Nothing(locked) => {
+                    drop(keeping);
+                    drop(locked);
+                    break;
+                }
+            },
         };
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
@@ -131,15 +138,28 @@ pub async fn run(directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// Whoever begins a fault locks the folder, writes the record, and looks for a keeper after that. So one that finds nothing
-/// while it has the lock is either seen to be gone, or was not needed.
-fn nothing_came(folder: &Folder) -> Result<bool> {
-    if !folder.path().is_dir() {
-        // A teardown took it.
-        return Ok(true);
+/// Whether there is a reason to stay.
+enum Rest {
+    /// There is.
+    Something,
+    /// There is none, and nothing can come as long as the folder is locked; it is not if a teardown took it.
+    Nothing(Option<File>),
+}
+
+// === impl Rest ===
+
+impl Rest {
+    /// Whoever begins a fault locks the folder, writes the record, and looks for a keeper after that: either it is seen here,
+    /// or it finds no keeper.
+    fn of(folder: &Folder) -> Result<Self> {
+        if !folder.path().is_dir() {
+            return Ok(Self::Nothing(None));
+        }
+        let locked = folder.lock()?;
+        let waits = |record: &Record| record.needs_keeping() || record.state == State::Applying;
+        let something = folder.records()?.iter().any(waits);
+        Ok(if something { Self::Something } else { Self::Nothing(Some(locked)) })
     }
-    let _locked = folder.lock()?;
-    Ok(!folder.records()?.iter().any(|record| record.needs_keeping() || record.state == State::Applying))
 }
 
 // === impl Work ===
@@ -191,7 +211,7 @@ impl Work {
 /// # Errors
 ///
 /// It cannot be watched.
-fn watch(folder: &Path) -> Result<Arc<Notify>> {
+pub(super) fn watch(folder: &Path) -> Result<Arc<Notify>> {
     let what = || format!("cannot watch {}", folder.display());
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC).with_context(what)?;
     // Records are renamed into their place.

@@ -3,9 +3,7 @@
 //! Each may be done twice, and is done again after a crash: whoever did not see it end cannot know whether it did.
 
 use std::fmt;
-use std::path::PathBuf;
 
-use hardware::nvram::NetworkPort;
 use hardware::plan::VolumePlan;
 use hardware::traffic::Share;
 use hardware::virsh::Pace;
@@ -82,7 +80,7 @@ pub enum Step {
     /// Make a file of a machine anew.
     Blank {
         /// The file.
-        file: Blank,
+        file: VolumePlan,
     },
     /// Forget a node's host key: it makes another on an empty disk.
     ForgetHost {
@@ -103,51 +101,6 @@ pub enum Step {
         /// The script.
         script: String,
     },
-}
-
-/// A file of a machine as it is before the machine's first start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Blank {
-    /// An empty disk.
-    Disk {
-        /// Where.
-        path: PathBuf,
-        /// Its size in octets.
-        size: u64,
-    },
-    /// The variables of its firmware.
-    Nvram {
-        /// Where.
-        path: PathBuf,
-        /// What it is a copy of.
-        template: PathBuf,
-        /// The ports that its boot entries name.
-        ports: Vec<NetworkPort>,
-    },
-}
-
-// === impl Blank ===
-
-impl Blank {
-    /// What a wipe makes anew of a machine's files: not the log of its console.
-    #[must_use]
-    pub fn of(volume: &VolumePlan) -> Option<Self> {
-        match volume.clone() {
-            VolumePlan::Disk { path, size } => Some(Self::Disk { path, size }),
-            VolumePlan::Nvram { path, template, ports } => Some(Self::Nvram { path, template, ports }),
-            VolumePlan::Console { .. } => None,
-        }
-    }
-
-    /// The same as the plan of a machine has it.
-    #[must_use]
-    pub fn volume(&self) -> VolumePlan {
-        match self.clone() {
-            Self::Disk { path, size } => VolumePlan::Disk { path, size },
-            Self::Nvram { path, template, ports } => VolumePlan::Nvram { path, template, ports },
-        }
-    }
 }
 
 // === impl Step ===
@@ -196,9 +149,7 @@ impl fmt::Display for Step {
             Self::Suspend { domain } => write!(f, "stop the processors of {domain}"),
             Self::Resume { domain } => write!(f, "let the processors of {domain} go on"),
             Self::Reset { domain } => write!(f, "reset {domain}"),
-            Self::Blank { file: Blank::Disk { path, .. } | Blank::Nvram { path, .. } } => {
-                write!(f, "make {} anew", path.display())
-            }
+            Self::Blank { file } => write!(f, "make {} anew", file.path().display()),
             Self::ForgetHost { name } => write!(f, "forget the host key of {name}"),
             Self::Pace { domain, .. } => write!(f, "set the pace of the disk of {domain}"),
             Self::Inside { host, .. } => write!(f, "have it done on {host}"),

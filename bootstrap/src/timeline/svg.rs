@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use self::layout::{Label, Scale, Ticks, rows, shorten, text_width};
 use self::paint::{Anchor, Canvas, Paint, Text};
 use super::Timeline;
-use super::entry::Entry;
 use super::journal::Fault;
 use super::states::{Lane, Mark, Span, State, faults, lanes};
 

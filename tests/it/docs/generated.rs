@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::fs;
 
 use bootstrap::cli::Cli;
+use bootstrap::meshfile::schema;
 use bootstrap::settings::KEYS;
 use clap::{Arg, Command, CommandFactory as _};
+use serde_json::Value;
 use tests::book::root;
 
 /// With this in the environment the pages are written.
@@ -15,7 +17,9 @@ const MADE: &str = "<!-- `cargo xtask docs` makes this page from the program. --
 
 #[test]
 fn pages_are_what_the_program_says() {
-    for (path, text) in [("docs/src/commands.md", commands()), ("docs/src/settings.md", settings())] {
+    let pages = [("commands", commands()), ("settings", settings()), ("mesh-file-reference", mesh_file())];
+    for (name, text) in pages {
+        let path = &format!("docs/src/{name}.md");
         let file = root().join(path);
         if std::env::var_os(WRITE).is_some() {
             fs::write(&file, &text).unwrap();
@@ -137,6 +141,73 @@ fn settings() -> String {
         let _infallible = writeln!(page, "| `{name}` | {} | {} |", cell(key.meaning), cell(&default));
     }
     page
+}
+
+/// Every field of the file of a mesh.
+fn mesh_file() -> String {
+    let schema: Value = serde_json::from_str(&schema()).unwrap();
+    let mut page = format!(
+        "# The file of a mesh\n\n{MADE}\n[What it is for](mesh-file.md). `meshboot config schema` prints it as a JSON Schema. \
+         What is not here is a mistake.\n"
+    );
+    object("The file", &schema, &mut page);
+    for (name, definition) in schema["$defs"].as_object().unwrap() {
+        object(name, definition, &mut page);
+    }
+    page
+}
+
+fn object(name: &str, definition: &Value, page: &mut String) {
+    let _infallible = writeln!(page, "\n## {name}\n\n{}", description(definition));
+    let Some(fields) = definition["properties"].as_object() else {
+        let _infallible = writeln!(page, "\n{}", sentence(&kind(definition)));
+        return;
+    };
+    let required = definition["required"].as_array().cloned().unwrap_or_default();
+    let _infallible = writeln!(page, "\n| field | | what it is |\n|---|---|---|");
+    for (name, field) in fields {
+        let kind = if name == "settings" { "[settings](settings.md)".to_owned() } else { kind(field) };
+        let must = if required.iter().any(|one| one == name) { "Required. " } else { "" };
+        let _infallible =
+            writeln!(page, "| `{name}` | {} | {must}{} |", cell(&kind), cell(&description(field)));
+    }
+}
+
+fn description(definition: &Value) -> String {
+    sentence(definition["description"].as_str().unwrap_or_default())
+}
+
+/// What a value may be, for people.
+fn kind(definition: &Value) -> String {
+    let all =
+        |among: &Value| among.as_array().into_iter().flatten().map(kind).collect::<Vec<_>>().join(" or ");
+    if let Some(name) = definition["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+        return format!("[{name}](#{})", name.to_lowercase());
+    }
+    for among in ["anyOf", "oneOf"] {
+        if definition[among].is_array() {
+            return all(&definition[among]);
+        }
+    }
+    if let Some(value) = definition["const"].as_str() {
+        return format!("`{value}`");
+    }
+    let types = match &definition["type"] {
+        Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
+        one @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            one.as_str().into_iter().collect::<Vec<_>>()
+        }
+    };
+    let names = types.into_iter().map(|name| match (name, &definition["minimum"], &definition["maximum"]) {
+        ("string", ..) => "text".to_owned(),
+        ("boolean", ..) => "true or false".to_owned(),
+        ("integer", Value::Number(least), Value::Number(most)) => format!("{least} to {most}"),
+        ("integer", ..) => "number".to_owned(),
+        ("array", ..) => format!("list of {}", kind(&definition["items"])),
+        ("object", ..) => format!("names with {}", kind(&definition["additionalProperties"])),
+        (other, ..) => other.to_owned(),
+    });
+    names.collect::<Vec<_>>().join(" or ")
 }
 
 /// Text with a full stop at its end.

@@ -30,7 +30,7 @@ fn follow(page: &Page, link: &str) -> Result<(), String> {
     let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
     let path = match path {
         "" => page.path.clone(),
-        path => flat(&page.path.parent().unwrap_or(Path::new("")).join(path)),
+        path => flat(&page.path.parent().unwrap_or_else(|| Path::new("")).join(path)),
     };
     if page.path.starts_with(BOOK) && !path.starts_with(BOOK) {
         return Err("it leaves the book, which is read without the checkout, too".to_owned());
@@ -53,7 +53,7 @@ fn included(page: &Page) -> Page {
         let other = line.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
         other.map_or_else(
             || line.to_owned(),
-            |other| Page::read(&flat(&page.path.parent().unwrap_or(Path::new("")).join(other))).text,
+            |other| Page::read(&flat(&page.path.parent().unwrap_or_else(|| Path::new("")).join(other))).text,
         )
     });
     Page { path: page.path.clone(), text: lines.collect::<Vec<_>>().join("\n") }

@@ -16,6 +16,7 @@ const HELP: &str = "\
 cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, property and network-namespace tests,
                                     real firmware, then a mesh of virtual machines
 cargo xtask vm [--install-deps]     that mesh alone: seed and two machines in a line, then teardown
+cargo xtask vm book                 what the book shows on a mesh, and faults inside its nodes: half an hour
 cargo xtask vm grid                 README's mesh of five, its cables cut and its machines' plugs pulled: an hour
 cargo xtask firmware [--install-deps]
                                     the firmware of x86-64 and arm64, iPXE and GRUB, from power-on to their boot file
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ["ci"] => deps::ready(install).and_then(|()| ci(install)),
         ["vm"] => deps::ready(install).and_then(|()| vm("line::")),
         ["firmware"] => deps::ready(install).and_then(|()| firmware()),
+        ["vm", "book"] => deps::ready(install).and_then(|()| vm("book::")),
         ["vm", "grid"] => deps::ready(install).and_then(|()| vm("grid::")),
         ["docs"] => docs(),
         ["fuzz", words @ ..] => fuzz::run(words),

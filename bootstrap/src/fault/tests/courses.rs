@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use hardware::plan::VolumePlan;
 use hardware::traffic::{Means, Share};
 
 use super::super::course::{Course, CourseError, Facts};
 use super::super::overlap::conflict;
-use super::super::step::{Blank, Step};
+use super::super::step::Step;
 use super::*;
 
 const ALL: Means = Means { netem: true, tbf: true, frames: true };
@@ -17,7 +18,7 @@ const NONE: Means = Means { netem: false, tbf: false, frames: false };
 fn facts(means: Means) -> Facts {
     let addresses = ["seed", "node1", "node2"].into_iter().zip(["2001:db8::1", "2001:db8::2", "2001:db8::3"]);
     let addresses = addresses.map(|(name, address)| (name.to_owned(), address.parse().unwrap()));
-    let files = vec![Blank::Disk { path: "/disks/node2.img".into(), size: 1 << 30 }];
+    let files = vec![VolumePlan::Disk { path: "/disks/node2.img".into(), size: 1 << 30 }];
     Facts { means: Some(means), addresses: addresses.collect::<BTreeMap<_, _>>(), files }
 }
 

@@ -217,27 +217,36 @@ impl Asked {
 /// What was done, in a few words: a fault's label wherever it is shown.
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let silently = |silent: bool| if silent { ", silently" } else { "" };
+        let silently = |silent: bool| if silent { " silently" } else { "" };
         match self {
-            Self::LinkCut { cable, silent } => write!(f, "cable {cable} cut{}", silently(*silent)),
-            Self::LinkDegrade { cable, by } => write!(f, "cable {cable} degraded: {by}"),
+            Self::LinkCut { cable, silent } => write!(f, "cut the cable {cable}{}", silently(*silent)),
+            Self::LinkDegrade { cable, by } => write!(f, "degrade the cable {cable}: {by}"),
             Self::LinkFlap { cable, period, times: None } => {
-                write!(f, "cable {cable} flaps every {}", Span(*period))
+                write!(f, "cut the cable {cable} every {}", Span(*period))
             }
             Self::LinkFlap { cable, period, times: Some(times) } => {
-                write!(f, "cable {cable} flaps {times} times, every {}", Span(*period))
+                write!(f, "cut the cable {cable} {times} times, every {}", Span(*period))
             }
-            Self::NodeKill { machine } => write!(f, "{machine} without power"),
-            Self::NodeFreeze { machine } => write!(f, "{machine} frozen"),
-            Self::NodeReboot { machine } => write!(f, "{machine} reset"),
-            Self::NodeWipe { machine } => write!(f, "{machine} wiped"),
+            Self::NodeKill { machine } => write!(f, "pull the plug of {machine}"),
+            Self::NodeFreeze { machine } => write!(f, "freeze {machine}"),
+            Self::NodeReboot { machine } => write!(f, "reset {machine}"),
+            Self::NodeWipe { machine } => write!(f, "wipe {machine}"),
             Self::Partition { sides, silent, .. } => {
                 let sides: Vec<String> = sides.iter().map(|side| side.join(",")).collect();
-                write!(f, "partition {}{}", sides.join(" | "), silently(*silent))
+                write!(f, "part {}{}", sides.join(" | "), silently(*silent))
             }
-            Self::Service { service, machine } => write!(f, "no {service} on {machine}"),
-            Self::Clock { machine, by } => write!(f, "clock of {machine} off by {by:+} s"),
-            Self::Disk { machine, trouble } => write!(f, "disk of {machine} {trouble}"),
+            Self::Service { service, machine } => write!(f, "stop {service} on {machine}"),
+            Self::Clock { machine, by } => write!(f, "set the clock of {machine} off by {by:+} s"),
+            Self::Disk { machine, trouble: DiskTrouble::Full } => write!(f, "fill the disk of {machine}"),
+            Self::Disk { machine, trouble: DiskTrouble::Readonly } => {
+                write!(f, "make the disk of {machine} read-only")
+            }
+            Self::Disk { machine, trouble: DiskTrouble::Slow(pace) } => {
+                let limits = [(pace.octets, "octets/s"), (pace.operations, "operations/s")];
+                let limits = limits.into_iter().filter(|(limit, _)| *limit > 0);
+                let limits: Vec<String> = limits.map(|(limit, unit)| format!("{limit} {unit}")).collect();
+                write!(f, "slow the disk of {machine} down to {}", limits.join(" and "))
+            }
         }
     }
 }
@@ -290,17 +299,6 @@ impl DiskTrouble {
             Self::Readonly => "readonly",
             Self::Slow(_) => "slow",
         }
-    }
-}
-
-impl fmt::Display for DiskTrouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())?;
-        let Self::Slow(Pace { octets, operations }) = self else { return Ok(()) };
-        let limits = [(octets, "octets/s"), (operations, "operations/s")];
-        let limits = limits.into_iter().filter(|(limit, _)| **limit > 0);
-        let limits: Vec<String> = limits.map(|(limit, unit)| format!("{limit} {unit}")).collect();
-        write!(f, ": {}", limits.join(", "))
     }
 }
 

@@ -61,6 +61,8 @@ pub async fn ensure(directory: &Directory, folder: &Folder) -> Result<()> {
         ["--verbose".into(), "--cluster".into(), directory.path().into(), "fault".into(), "keep".into()];
     let mut child = Command::new(OURSELVES)
         .args(words)
+        // The directory is said whole.
+        .env_remove("MESHBOOT_PROFILE")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -68,7 +68,7 @@ pub fn holds(asked: &Asked) -> BTreeSet<Hold> {
 #[must_use]
 pub fn conflict(asked: &Asked, standing: &Asked) -> Option<String> {
     if !holds(asked).is_disjoint(&holds(standing)) {
-        return Some(format!("{standing} already"));
+        return Some(standing.to_string());
     }
     let down = match standing {
         Asked::NodeKill { machine } | Asked::NodeFreeze { machine } => machine,
@@ -83,5 +83,5 @@ pub fn conflict(asked: &Asked, standing: &Asked) -> Option<String> {
         | Asked::Disk { .. } => return None,
     };
     let must_answer = asked.is_inside() && asked.machines().contains(down);
-    must_answer.then(|| format!("{standing}, so it cannot do it"))
+    must_answer.then(|| format!("{standing}: {down} itself would have to do it"))
 }

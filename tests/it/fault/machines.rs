@@ -25,7 +25,7 @@ use crate::cli::binary;
 /// Firmware in software on a busy computer asks again after this time at most.
 const FIRMWARE_LIMIT: Duration = Duration::from_mins(2);
 /// What a fault does, and its end, is seen soon; a busy libvirt takes seconds for each step.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// Not the defaults: a deployment may run on this computer.
 const SETTINGS: &str = "[libvirt]\nhost-v4 = \"172.30.254.1/30\"\nhost-v6 = \"2001:db8:a0fd::1/64\"\nmemory = \"512MiB\"\n\
@@ -33,15 +33,15 @@ const SETTINGS: &str = "[libvirt]\nhost-v4 = \"172.30.254.1/30\"\nhost-v6 = \"20
                         anycast = \"fd65:7b9c:569:a0fc::/64\"\n";
 
 /// A deployment of two blank machines.
-struct Lab {
-    place: TempDir,
-    directory: Directory,
+pub(crate) struct Lab {
+    pub(crate) place: TempDir,
+    pub(crate) directory: Directory,
     deployment: Deployment,
     libvirt: Libvirt,
 }
 
 impl Lab {
-    async fn make(libvirt: Libvirt) -> Result<Self> {
+    pub(crate) async fn make(libvirt: Libvirt) -> Result<Self> {
         let place = tempfile::tempdir()?;
         fs::write(place.path().join("meshboot.toml"), SETTINGS)?;
         let raw = Raw::from_toml(SETTINGS, Path::new("meshboot.toml"));
@@ -79,7 +79,7 @@ impl Lab {
     }
 
     /// The command succeeds, and says this.
-    fn does(&self, line: &str) -> Result<String> {
+    pub(crate) fn does(&self, line: &str) -> Result<String> {
         let words: Vec<&str> = line.split(' ').collect();
         let output = self.command(&words).output().context("cargo build -p bootstrap")?;
         let said = text(&output);
@@ -87,8 +87,14 @@ impl Lab {
         Ok(said)
     }
 
+    /// The command goes on, and says nothing to anybody.
+    pub(crate) fn spawn(&self, line: &str) -> Result<Child> {
+        let words: Vec<&str> = line.split(' ').collect();
+        Ok(self.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
     /// The command fails with this code and all these words.
-    fn refuses(&self, line: &str, code: i32, told: &[&str]) -> Result<()> {
+    pub(crate) fn refuses(&self, line: &str, code: i32, told: &[&str]) -> Result<()> {
         let words: Vec<&str> = line.split(' ').collect();
         let output = self.command(&words).output()?;
         let said = text(&output);
@@ -100,17 +106,17 @@ impl Lab {
     }
 
     /// `fault list -o json`.
-    fn faults(&self) -> Result<Vec<Value>> {
+    pub(crate) fn faults(&self) -> Result<Vec<Value>> {
         let listing: Value = serde_json::from_str(&self.does("-o json fault list")?)?;
         Ok(listing["faults"].as_array().context("a list of faults")?.clone())
     }
 
     /// What is on the disk, which no command looks at.
-    fn standing(&self) -> Result<usize> {
+    pub(crate) fn standing(&self) -> Result<usize> {
         Ok(self.folder().read()?.len())
     }
 
-    fn folder(&self) -> Folder {
+    pub(crate) fn folder(&self) -> Folder {
         Folder::of(&self.directory)
     }
 
@@ -143,7 +149,7 @@ impl Lab {
         Ok(all)
     }
 
-    fn are_plugged(&self, up: bool) -> Result<()> {
+    pub(crate) fn are_plugged(&self, up: bool) -> Result<()> {
         let carriers = self.carriers()?;
         let wanted = if up { "up" } else { "down" };
         ensure!(carriers.iter().all(|state| state == wanted), "carriers are {carriers:?} and not {wanted}");
@@ -174,7 +180,7 @@ impl Lab {
         Ok(found)
     }
 
-    fn remove(&self) -> Result<()> {
+    pub(crate) fn remove(&self) -> Result<()> {
         let output = self.command(&["teardown"]).output()?;
         ensure!(output.status.success(), "teardown: {}", text(&output));
         Ok(())
@@ -192,7 +198,7 @@ fn virsh(words: &[&str]) -> Result<String> {
 }
 
 /// Waits until it is so, and says what was the matter last if it never is.
-fn soon<T>(what: &str, limit: Duration, mut is: impl FnMut() -> Result<T>) -> Result<T> {
+pub(crate) fn soon<T>(what: &str, limit: Duration, mut is: impl FnMut() -> Result<T>) -> Result<T> {
     let begun = Instant::now();
     loop {
         match is() {
@@ -250,7 +256,7 @@ fn kill(pid: i32) -> Result<()> {
     Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?)
 }
 
-fn is_installed() -> bool {
+pub(crate) fn is_installed() -> bool {
     host::is_root()
         && find("virsh").is_some()
         && Firmware::find().is_some()
@@ -321,7 +327,7 @@ fn mistakes(lab: &Lab) -> Result<()> {
 fn a_cut_cable(lab: &Lab) -> Result<()> {
     lab.are_plugged(true)?;
     let said = lab.does("fault link cut node1-seed")?;
-    ensure!(said.contains("f1: cable seed-node1 cut") && said.contains("fault clear f1"), "{said}");
+    ensure!(said.contains("f1: cut the cable seed-node1") && said.contains("fault clear f1"), "{said}");
     lab.are_plugged(false)?;
     lab.refuses("fault link cut seed-node1", 73, &["f1 stands in the way", "fault clear f1"])?;
     lab.refuses("fault link flap seed-node1", 73, &["f1 stands in the way"])?;
@@ -342,7 +348,7 @@ fn a_cut_cable(lab: &Lab) -> Result<()> {
 fn a_partition(lab: &Lab) -> Result<()> {
     lab.does("fault partition {seed}|{node1}")?;
     lab.are_plugged(false)?;
-    lab.refuses("fault link heal seed-node1", 64, &["partition"])?;
+    lab.refuses("fault link heal seed-node1", 64, &["is one of those that", "part seed | node1"])?;
     lab.does("fault clear --all")?;
     lab.are_plugged(true)
 }
@@ -424,8 +430,8 @@ async fn a_degraded_cable(lab: &Lab) -> Result<()> {
 fn a_machine_without_power(lab: &Lab) -> Result<()> {
     lab.does("fault node kill seed")?;
     ensure!(lab.state("seed")? == "shut off" && lab.state("node1")? == "running");
-    lab.refuses("fault node freeze seed", 73, &["seed without power"])?;
-    lab.refuses("fault clock seed +1h", 73, &["cannot do it"])?;
+    lab.refuses("fault node freeze seed", 73, &["stands in the way: pull the plug of seed"])?;
+    lab.refuses("fault clock seed +1h", 73, &["seed itself would have to do it"])?;
     lab.does("fault clear --all")?;
     ensure!(lab.state("seed")? == "running");
     Ok(())
@@ -519,14 +525,9 @@ fn a_flapping_cable(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn maker(lab: &Lab, line: &str) -> Result<Child> {
-    let words: Vec<&str> = line.split(' ').collect();
-    Ok(lab.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
-}
-
 fn a_fault_ends_though_its_maker_was_killed(lab: &Lab) -> Result<()> {
     let begun = Instant::now();
-    let mut maker = maker(lab, "fault node freeze node1 --for 5s --wait")?;
+    let mut maker = lab.spawn("fault node freeze node1 --for 5s --wait")?;
     soon("the machine is frozen", SOON, || {
         ensure!(lab.state("node1")? == "paused");
         Ok(())

@@ -198,7 +198,7 @@ fn the_list_tells_how_long_each_still_stands() {
     );
     assert!(lines[2].ends_with("when cleared"), "{table}");
     assert!(
-        lines[3].contains("clock of node1 off by +3600 s") && lines[3].ends_with("is being made"),
+        lines[3].contains("set the clock of node1 off by +3600 s") && lines[3].ends_with("is being made"),
         "{table}"
     );
     assert_eq!(Listing::new(&[], &at(0)).table(), "nothing is broken");

@@ -10,6 +10,7 @@ use images::store::Reference;
 use crate::profile::ProfileName;
 use crate::progress::Output;
 
+pub mod experiment;
 pub mod fault;
 pub mod mesh;
 pub mod node;
@@ -68,6 +69,9 @@ pub enum Verb {
     /// Break things on purpose, and mend them.
     #[command(subcommand)]
     Fault(fault::Fault),
+    /// Break things by a file, measure what comes of it, and compare that with what is expected.
+    #[command(subcommand)]
+    Experiment(experiment::Experiment),
     /// Say what is answered on a port of this machine, or to recorded packets, and why.
     Explain(Explain),
     /// Machines one by one: list, add, start, stop, delete, log in.
@@ -341,6 +345,7 @@ impl Verb {
             | Self::Why { .. }
             | Self::Timeline(_)
             | Self::Fault(_)
+            | Self::Experiment(_)
             | Self::Explain(_)
             | Self::Image(_)
             | Self::Config(_)

@@ -7,6 +7,7 @@ pub mod deploy;
 pub mod deployment;
 pub mod deps;
 pub mod exit;
+pub mod experiment;
 pub mod explain;
 pub mod fault;
 pub mod gateway;

@@ -4,6 +4,8 @@
 //! is that with the mistakes that were found while it was read; flags of the command line make one, too. [`MeshPlan`]
 //! is what can be made. Every mistake is told at once, with its line. [`changes()`] is what a running mesh lacks of it.
 
+use serde::de::DeserializeOwned;
+
 use crate::settings::{Origin, Raw, Settings};
 
 mod changes;
@@ -23,6 +25,13 @@ pub use mistake::{Mistake, Mistakes, Place};
 pub use plan::MeshPlan;
 pub use schema::schema;
 pub use written::{API_VERSION, KIND, Written};
+
+/// Reads the text of a file of another kind: what can be read of it, and what is wrong with how it is written.
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Mistake>) {
+    let (node, mut mistakes) = yaml::read(text);
+    let read = node.and_then(|node| given::from_node(&node, &mut mistakes));
+    (read, mistakes)
+}
 
 /// A mesh as somebody wrote it, and what is wrong with how it is written.
 #[derive(Debug, Clone)]

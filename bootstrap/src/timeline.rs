@@ -115,7 +115,7 @@ pub async fn run(directory: &Directory, options: &Options, reporter: &Reporter) 
     Ok(())
 }
 
-fn write(path: &Path, picture: &str) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, picture: &str) -> Result<(), Failure> {
     if path == Path::new("-") {
         progress::out(picture.trim_end());
         return Ok(());

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::cli::experiment::Experiment;
 use crate::cli::fault::Fault;
 use crate::cli::mesh::Specs;
 use crate::cli::{Cli, Config, DeployLibvirt, DeployTarget, DeployUsb, Image, ImageOptions, Site, Verb};
@@ -17,7 +18,8 @@ use crate::profile::{self, LocalPrefix, ProfileName};
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
 use crate::{
-    deploy, deps, explain, fault, image, list, meshfile, node, snapshot, status, teardown, timeline, why,
+    deploy, deps, experiment, explain, fault, image, list, meshfile, node, snapshot, status, teardown,
+    timeline, why,
 };
 
 mod mesh;
@@ -63,6 +65,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Why { .. }
         | Verb::Timeline(_)
         | Verb::Fault(_)
+        | Verb::Experiment(_)
         | Verb::Explain(_)
         | Verb::Image(_)
         | Verb::Config(_)
@@ -74,10 +77,12 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the async runtime")?;
+    // An experiment puts right what it did, whoever interrupts it.
+    let sees_to_it = matches!(cli.verb, Verb::Experiment(Experiment::Run(_)));
     let ended = runtime.block_on(async {
         tokio::select! {
             ended = operate(cli) => ended,
-            signal = interruption() => Err(interrupted(signal)),
+            signal = interruption(), if !sees_to_it => Err(interrupted(signal)),
         }
     });
     // Whoever interrupts does not wait for a file to be copied to its end.
@@ -127,6 +132,7 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         }
         Verb::Fault(Fault::Keep) => Ok(fault::keeper::run(&directory(&cli)?).await?),
         Verb::Fault(words) => fault::run(&deployed(&cli)?, words, &reporter).await,
+        Verb::Experiment(verb) => experiment::run(&deployed(&cli)?, verb, &reporter).await,
         Verb::Why { target } => why::run(&directory(&cli)?, target, &reporter).await,
         Verb::Timeline(options) => timeline::run(&directory(&cli)?, options, &reporter).await,
         Verb::Explain(options) => explain::run(options, cli.settings.as_deref(), &reporter).await,

@@ -11,12 +11,13 @@ use crate::mesh::{Mesh, binary, root};
 /// Pages with commands for a place where images are made.
 const BUILT: [&str; 2] = ["docs/src/metal.md", "docs/src/images.md"];
 /// Pages with commands for a running mesh, in the order in which they are read.
-const MESH: [&str; 8] = [
+const MESH: [&str; 9] = [
     "docs/src/quick-start.md",
     "docs/src/concepts.md",
     "docs/src/nodes.md",
     "docs/src/mesh-file.md",
     "docs/src/faults.md",
+    "docs/src/experiments.md",
     "docs/src/timeline.md",
     "docs/src/snapshots.md",
     "docs/src/troubleshooting.md",

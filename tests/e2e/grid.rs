@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::faults::{Hands, Probe};
 use crate::mesh::{Mesh, libvirt_objects};
-use crate::pods;
+use crate::{experiments, pods};
 
 const NODES: [&str; 5] = ["node1", "node2", "node3", "node4", "seed"];
 /// All machines at once, in software emulation on two processors.
@@ -30,6 +30,9 @@ fn a_mesh_of_five_outlives_cuts_and_losses_of_power() {
     pods::reach_each_other(&mesh, "node1", "node4");
     mesh.api_server_answers_from_everywhere();
     memory(&mesh);
+    for name in experiments::GRID {
+        experiments::passes(&mesh, name);
+    }
 
     let hands = Hands::new();
     a_cut_cable_is_gone_round(&mesh, &hands);

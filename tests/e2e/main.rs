@@ -10,6 +10,7 @@
 
 mod book;
 mod docs;
+mod experiments;
 mod faults;
 mod grid;
 mod inside;

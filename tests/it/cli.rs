@@ -1,6 +1,7 @@
 //! The command line with the real binary: what is refused, with which words and exit code, and that nothing is
 //! left behind.
 
+mod experiment;
 pub(crate) mod explain;
 mod image;
 pub(crate) mod mesh;

@@ -25,7 +25,7 @@ use mesh::{
 };
 use tokio::runtime::{Handle, Runtime};
 
-use self::cluster::Cluster;
+pub(crate) use self::cluster::Cluster;
 
 pub(crate) mod cluster;
 

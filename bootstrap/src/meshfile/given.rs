@@ -86,12 +86,12 @@ struct Fields<'a> {
 
 impl<T> Given<T> {
     /// What was said, if it can be understood.
-    pub(super) fn get(&self) -> Option<&T> {
+    pub(crate) fn get(&self) -> Option<&T> {
         self.pair().map(|(value, _)| value)
     }
 
     /// The same with its place.
-    pub(super) fn pair(&self) -> Option<(&T, Place)> {
+    pub(crate) fn pair(&self) -> Option<(&T, Place)> {
         match self {
             Self::Value(value, place) => Some((value, *place)),
             Self::Absent | Self::Wrong => None,
@@ -113,7 +113,7 @@ impl<T> Given<T> {
     }
 
     /// Whether nothing was said.
-    pub(super) fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 }

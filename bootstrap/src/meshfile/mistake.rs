@@ -73,14 +73,14 @@ impl From<ConfigError> for Mistake {
 
 impl Mistakes {
     /// Mistakes in the order of the file, each once.
-    pub(super) fn new(file: &str, mut all: Vec<Mistake>) -> Self {
+    pub(crate) fn new(file: &str, mut all: Vec<Mistake>) -> Self {
         all.sort_by_key(|mistake| (mistake.place.is_none(), mistake.place));
         all.dedup();
         Self { file: file.to_owned(), all }
     }
 
     /// One of them on a line, as editors and compilers have it.
-    fn line(&self, mistake: &Mistake) -> String {
+    pub(crate) fn line(&self, mistake: &Mistake) -> String {
         match mistake.place {
             Some(Place::Line { line, column }) => {
                 format!("{}:{line}:{column}: {}", self.file, mistake.problem)

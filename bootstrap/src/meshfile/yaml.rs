@@ -58,7 +58,7 @@ pub(super) struct Key {
 pub(super) fn read(text: &str) -> (Option<Node>, Vec<Mistake>) {
     let start = Place::Line { line: 1, column: 1 };
     if text.len() > MAX_OCTETS {
-        let problem = format!("it has more than {} MiB: this is no mesh", MAX_OCTETS >> 20);
+        let problem = format!("it has more than {} MiB, which nobody writes by hand", MAX_OCTETS >> 20);
         return (None, vec![Mistake::at(start, problem)]);
     }
     let mut options = granit_parser::options! { emit_unresolved_aliases: true };
@@ -125,7 +125,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Builder
             }
             if root.is_some() {
                 self.mistakes
-                    .push(Mistake::at(place(&span.start), "another document begins here: a mesh is one"));
+                    .push(Mistake::at(place(&span.start), "another document begins here: the file is one"));
                 break;
             }
             root = Some(self.node(event, &span)?);
@@ -146,8 +146,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Builder
             Event::SequenceStart(..) => Kind::List(self.list()?),
             Event::MappingStart(..) => Kind::Map(self.map()?),
             _ => {
-                self.mistakes
-                    .push(Mistake::at(at, "aliases are not understood: say it again, or in `defaults`"));
+                self.mistakes.push(Mistake::at(at, "aliases are not understood: say it again"));
                 Kind::Scalar(Scalar::Null)
             }
         };

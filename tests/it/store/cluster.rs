@@ -76,6 +76,11 @@ impl Cluster {
         self.folder.path().join(format!("{}.conf", user.replace(':', "-")))
     }
 
+    /// The certificate of who signs.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
+    }
+
     pub(crate) fn start_api(&mut self) {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let child = Command::new(binary(&self.binaries, "kube-apiserver"))

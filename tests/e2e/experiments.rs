@@ -1,0 +1,42 @@
+//! The experiments that come with the program, on a running mesh: each passes, and leaves the mesh as it found it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::inside::standing;
+use crate::mesh::{Mesh, meshboot, root};
+
+/// Those for a grid of a seed and four machines.
+pub(crate) const GRID: [&str; 4] = ["cable-cut", "mirror-gone", "partition", "power-loss"];
+
+/// Runs one. Its figures are printed, and its picture lies in `target/experiments`.
+pub(crate) fn passes(mesh: &Mesh, name: &str) {
+    let before = mesh.ready_nodes();
+    let folder = root().join("target/experiments");
+    fs::create_dir_all(&folder).unwrap();
+    let picture = folder.join(format!("{name}.svg")).display().to_string();
+    let output = meshboot(&["-o", "json", "experiment", "run", name, "--svg", &picture]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut reports = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let report = reports.next_back().filter(|report| report["experiment"] == name);
+    let report =
+        report.unwrap_or_else(|| panic!("{name}: {said}{}", String::from_utf8_lossy(&output.stderr)));
+    for expected in report["expectations"].as_array().unwrap() {
+        let measured =
+            expected["measured"].as_f64().map_or_else(|| "-".to_owned(), |number| format!("{number:.0}"));
+        eprintln!(
+            "| {name} | {} | {measured} {} |",
+            expected["text"].as_str().unwrap(),
+            expected["unit"].as_str().unwrap()
+        );
+    }
+    for probe in report["probes"].as_array().unwrap() {
+        eprintln!("| {name} | {probe} |");
+    }
+    assert!(output.status.success() && report["passed"] == true, "{report}");
+    assert_eq!(report["left"], serde_json::json!([]), "{report}");
+    assert!(fs::read_to_string(&picture).unwrap().starts_with("<svg"));
+    assert!(standing().is_empty(), "faults stand after {name}");
+    assert_eq!(mesh.ready_nodes(), before, "{name} leaves the mesh as it found it");
+}

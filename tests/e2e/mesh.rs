@@ -42,7 +42,7 @@ impl Mesh {
         let mesh = Self { torn_down: false };
         let start = Instant::now();
         let mut command = Command::new(root().join("deploy"));
-        command.args(arguments).envs(settings.iter().copied()).stdin(Stdio::null());
+        command.args(arguments).envs(settings.iter().copied()).current_dir(root()).stdin(Stdio::null());
         let status = command.status().unwrap();
         eprintln!("deploy {}: {status} after {} s", arguments.join(" "), start.elapsed().as_secs());
         if !status.success() {

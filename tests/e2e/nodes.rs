@@ -10,6 +10,8 @@ use crate::mesh::{Mesh, meshboot};
 
 /// Kubernetes calls a node that is silent NotReady after 40 s; its API server may be slow to say so.
 const NOT_READY: Duration = Duration::from_secs(120);
+/// The seed's page hears of it by a watch.
+const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// `meshboot node` with these words; they must succeed.
 fn node(words: &[&str]) -> String {
@@ -82,9 +84,8 @@ pub(crate) fn come_and_go(mesh: &Mesh, neighbour: &str) {
     assert_eq!(mesh.ready_nodes(), nodes);
     assert!(mesh.try_get(&["machines.meshboot.io", "guest"]).is_none(), "its addresses are free");
     assert!(mesh.try_get(&["reservations.meshboot.io", "guest"]).is_none());
-    // The seed's own page forgets it with the next change of the ledger; this computer has nothing of it any more.
-    let gone = |row: &Value| row["power"].is_null() && row["cpus"].is_null();
-    assert!(listed().iter().all(|row| row["name"] != "guest" || gone(row)));
+    mesh.wait("nobody knows of the guest", FORGOTTEN, |_| listed().iter().all(|row| row["name"] != "guest"));
+    refused(&["status", "guest"], 64, "no machine `guest`");
 }
 
 fn what_cannot_be_is_refused(neighbour: &str) {

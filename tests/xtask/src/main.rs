@@ -11,6 +11,7 @@ use std::time::Instant;
 
 mod deps;
 mod fuzz;
+mod kubernetes;
 
 const HELP: &str = "\
 cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, property and network-namespace tests,
@@ -18,6 +19,7 @@ cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, pro
 cargo xtask vm [--install-deps]     that mesh alone: seed and two machines in a line, then teardown
 cargo xtask vm book                 what the book shows on a mesh, and faults inside its nodes: half an hour
 cargo xtask vm grid                 README's mesh of five, its cables cut and its machines' plugs pulled: an hour
+cargo xtask kubernetes              what needs an API server, its controllers and etcd, without machines; uses what `vm` made
 cargo xtask firmware [--install-deps]
                                     the firmware of x86-64 and arm64, iPXE and GRUB, from power-on to their boot file
 cargo xtask bench routing           the routing protocols compared (tests/README.md)
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let done = match verbs.as_slice() {
         ["ci"] => deps::ready(install).and_then(|()| ci(install)),
         ["vm"] => deps::ready(install).and_then(|()| vm("line::")),
+        ["kubernetes"] => deps::ready(install).and_then(|()| kubernetes()),
         ["firmware"] => deps::ready(install).and_then(|()| firmware()),
         ["vm", "book"] => deps::ready(install).and_then(|()| vm("book::")),
         ["vm", "grid"] => deps::ready(install).and_then(|()| vm("grid::")),
@@ -79,7 +82,19 @@ fn ci(install: bool) -> Result<(), String> {
     let tests = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
     step("tests", cargo().args(tests).env("RUST_LIB_BACKTRACE", "0"))?;
     firmware()?;
-    vm("line::")
+    vm("line::")?;
+    kubernetes()
+}
+
+/// Real servers, of the binaries that machines are made of.
+fn kubernetes() -> Result<(), String> {
+    let folder = kubernetes::binaries()?;
+    let run = ["nextest", "run", "--locked", "--package", "tests", "--test", "it", "--run-ignored", "only"];
+    let filter =
+        ["--no-fail-fast", "-E", "test(/^(control_planes|fault::experiment|join|store|timeline)::/)"];
+    let tests = &mut cargo();
+    tests.args(run).args(filter).env("MESHBOOT_TEST_KUBERNETES", folder).env("RUST_LIB_BACKTRACE", "0");
+    step("Kubernetes", tests)
 }
 
 fn vm(mesh: &str) -> Result<(), String> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, Client, Config};
 use mesh::StoreError;
@@ -15,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::{HEAD, NAMESPACE};
+use crate::store::crds::MachineObject;
 
 /// A neighbour answers in milliseconds; who does not answer in this time is away.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -65,13 +67,22 @@ impl Access {
             Ok(held) => held,
             Err(error) => return error,
         };
-        let api: Api<ConfigMap> = Api::namespaced(held.client, NAMESPACE);
-        let config = watcher::Config::default().fields(&format!("metadata.name={HEAD}"));
-        let mut events = pin!(watcher(api, config));
+        let heads: Api<ConfigMap> = Api::namespaced(held.client.clone(), NAMESPACE);
+        let head = watcher(heads, watcher::Config::default().fields(&format!("metadata.name={HEAD}")));
+        // A machine that somebody deletes is gone from the ledger, and its head is the same.
+        let machines =
+            watcher(Api::<PartialObjectMeta<MachineObject>>::all(held.client), watcher::Config::default());
+        let (mut head, mut machines) = (pin!(head), pin!(machines));
         let reason = loop {
-            match events.try_next().await {
-                Ok(Some(watcher::Event::Init | watcher::Event::InitApply(_))) => {}
-                Ok(Some(_)) => changed.notify_one(),
+            let seen = tokio::select! {
+                event = head.try_next() => event.map(|event| event.map(|event| !begins(&event))),
+                event = machines.try_next() => {
+                    event.map(|event| event.map(|event| matches!(event, watcher::Event::Delete(_))))
+                }
+            };
+            match seen {
+                Ok(Some(true)) => changed.notify_one(),
+                Ok(Some(false)) => {}
                 Ok(None) => break "the watch ended".to_owned(),
                 Err(error) => break chain(&error),
             }
@@ -118,6 +129,11 @@ async fn connect(kubeconfig: &Path) -> Result<Held, String> {
     let url = config.cluster_url.to_string();
     let client = Client::try_from(config).map_err(|error| chain(&error))?;
     Ok(Held { client, url, since: Instant::now() })
+}
+
+/// Whether it is a part of the list that a watch begins with. What is at its end is news: of what was before it, nobody knew.
+fn begins<K>(event: &watcher::Event<K>) -> bool {
+    matches!(event, watcher::Event::Init | watcher::Event::InitApply(_))
 }
 
 /// An answer that has no meaning for whoever asked.

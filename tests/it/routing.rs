@@ -59,6 +59,21 @@ fn halves_find_together_again() -> Result<()> {
     must(&mut ring, "second healed", BY_MEETING, |ring| ring.heal(2))
 }
 
+/// The ways of the first cut end at the next, whose other end has lost its own.
+#[test]
+fn cuts_side_by_side_heal_in_any_order() -> Result<()> {
+    let mut ring = ring()?;
+    for [first, next] in [[0, 1], [1, 0], [3, 0]] {
+        must(&mut ring, "first cut", AT_ONCE, |ring| ring.cut(first, Cut::BothEnds))?;
+        must(&mut ring, "the one beside it: a machine alone", BY_SILENCE, |ring| {
+            ring.cut(next, Cut::BothEnds)
+        })?;
+        must(&mut ring, "first healed first", BY_MEETING, |ring| ring.heal(first))?;
+        must(&mut ring, "the other healed", BY_MEETING, |ring| ring.heal(next))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_node_reboots() -> Result<()> {
     let mut ring = ring()?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::faults::{Hands, Probe};
 use crate::mesh::{Mesh, libvirt_objects};
-use crate::{experiments, pods};
+use crate::{experiments, pods, whole};
 
 const NODES: [&str; 5] = ["node1", "node2", "node3", "node4", "seed"];
 /// All machines at once, in software emulation on two processors.
@@ -16,31 +16,62 @@ const RESTART: Duration = Duration::from_mins(20);
 /// BGP's hold time is 3 s: a machine that holds on to a silent neighbour for longer than twice that is wrong.
 const REROUTE: Duration = Duration::from_secs(6);
 
+/// With this in the environment only these are done, for those who write tests.
+const ONLY: &str = "MESHBOOT_TEST_ONLY";
+/// Something that is done to it, by name.
+type Act = (&'static str, fn(&Mesh));
+/// What is done, one after the other.
+const ACTS: [Act; 6] = [
+    ("joined", joined),
+    ("experiments", experimented),
+    ("file", whole::changed_by_its_file),
+    ("snapshot", whole::kept_and_put_back),
+    ("beside", whole::beside_another),
+    ("broken", broken),
+];
+
 #[test]
 #[ignore = "needs libvirt and an hour: cargo xtask vm grid"]
 fn a_mesh_of_five_outlives_cuts_and_losses_of_power() {
     let before = libvirt_objects();
     let mesh = Mesh::deploy(&["libvirt", "4", "--install-deps"]);
     assert_eq!(mesh.ready_nodes(), NODES);
+    let only = std::env::var(ONLY).ok();
+    for (name, act) in ACTS {
+        if only.as_deref().is_none_or(|only| only.split(',').any(|one| one == name)) {
+            let begun = Instant::now();
+            act(&mesh);
+            eprintln!("== {name}: {} s", begun.elapsed().as_secs());
+        }
+    }
+    mesh.teardown(&before);
+}
+
+/// Everybody is served by a neighbour, and reached.
+fn joined(mesh: &Mesh) {
     let status = mesh.status();
     eprintln!("{}", mesh.status_table());
     let server = mesh.served_by(&status, "node4").to_owned();
     assert!(server.starts_with("node2 port ") || server.starts_with("node3 port "), "{server}");
     mesh.has_no_bootstrap_tokens();
-    pods::reach_each_other(&mesh, "node1", "node4");
+    pods::reach_each_other(mesh, "node1", "node4");
     mesh.api_server_answers_from_everywhere();
-    memory(&mesh);
+    memory(mesh);
+}
+
+fn experimented(mesh: &Mesh) {
     for name in experiments::GRID {
-        experiments::passes(&mesh, name);
+        experiments::passes(mesh, name);
     }
+}
 
+/// By hand, without the product's own faults.
+fn broken(mesh: &Mesh) {
     let hands = Hands::new();
-    a_cut_cable_is_gone_round(&mesh, &hands);
-    a_machine_comes_back_as_the_same_node(&mesh, &hands);
-    a_boot_outlives_the_gateway_that_serves_it(&mesh, &hands);
-    the_whole_site_comes_back_alone(&mesh, &hands);
-
-    mesh.teardown(&before);
+    a_cut_cable_is_gone_round(mesh, &hands);
+    a_machine_comes_back_as_the_same_node(mesh, &hands);
+    a_boot_outlives_the_gateway_that_serves_it(mesh, &hands);
+    the_whole_site_comes_back_alone(mesh, &hands);
 }
 
 /// Far below what a machine has; the limits are those that the product promises.

@@ -18,3 +18,4 @@ mod line;
 mod mesh;
 mod nodes;
 mod pods;
+mod whole;

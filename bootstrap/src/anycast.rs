@@ -5,6 +5,7 @@
 //! when it does not answer.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -33,6 +34,8 @@ pub struct Anycast {
     pub address: Ipv6Addr,
     /// How to ask the service.
     pub probe: Probe,
+    /// The file without which this node has no such service, and is not asked for it.
+    pub only_with: Option<PathBuf>,
 }
 
 /// What `status` tells of one address.
@@ -70,8 +73,7 @@ pub async fn keep(
             _ = ticks.tick() => {}
             _ = stop.changed() => break,
         }
-        let answers =
-            futures::future::join_all(kept.iter().map(|(anycast, _)| anycast.probe.ask(TIMEOUT))).await;
+        let answers = futures::future::join_all(kept.iter().map(|(anycast, _)| anycast.ask())).await;
         for ((anycast, health), outcome) in kept.iter_mut().zip(answers) {
             let held = health.held();
             health.observe(outcome);
@@ -91,7 +93,8 @@ pub async fn keep(
                 }
             }
         }
-        let seen = kept.iter().map(|(anycast, health)| AnycastStatus {
+        let here = kept.iter().filter(|(anycast, _)| anycast.is_here());
+        let seen = here.map(|(anycast, health)| AnycastStatus {
             name: anycast.name.clone(),
             address: anycast.address,
             held: health.held(),
@@ -108,6 +111,22 @@ pub async fn keep(
     }
     connection.abort();
     Ok(())
+}
+
+// === impl Anycast ===
+
+impl Anycast {
+    /// Whether the service is one of this node's.
+    fn is_here(&self) -> bool {
+        self.only_with.as_ref().is_none_or(|file| file.exists())
+    }
+
+    async fn ask(&self) -> Outcome {
+        match self.is_here() {
+            true => self.probe.ask(TIMEOUT).await,
+            false => Outcome::Gone("this node has no such service".to_owned()),
+        }
+    }
 }
 
 /// The loopback device, which holds a node's own and its anycast addresses.

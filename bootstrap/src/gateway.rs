@@ -1,8 +1,9 @@
 //! `meshboot gateway`: the service that runs on every seed and relay.
 //!
 //! It composes the rooms: the netboot servers on every mesh port, the ledger behind them, the admission of
-//! machines, the artefacts that are handed on, the registry mirrors, the anycast addresses of local services, a seed's
-//! approval of nodes' certificates and its revocation of tokens, and the status page. Start with [`run`].
+//! machines, the artefacts that are handed on, the registry mirrors, the anycast addresses of local services, what control
+//! planes do (nodes' certificates approved, tokens revoked, further control planes made), and the status page. Start with
+//! [`run`].
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -26,6 +27,8 @@ use self::follow::Follower;
 use self::journal::MeshJournal;
 use self::mirrors::Mirrors;
 use self::settings::GatewaySettings;
+use crate::control_plane::candidate::Candidate;
+use crate::control_plane::promoter::Promoter;
 use crate::store::journal::MeshStore;
 use crate::store::redb::RedbStore;
 
@@ -117,12 +120,22 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
         tasks.spawn("artefact", until(stopped.clone(), obtain).map(Ok));
     }
 
-    let mut anycasts = Vec::new();
-    if settings.seed.is_some() {
-        let certifier = seed::certifier(&settings, &plan, &store)?;
-        tasks.spawn("approver", until(stopped.clone(), approver::run(api.clone(), certifier)).map(Ok));
-        anycasts.extend(services::of_control_plane(&plan, block, &settings.site.ca_cert_pem)?);
+    let (ours, ledger) = (Arc::clone(&settings), Arc::clone(&store));
+    let certifier = move || seed::certifier(&ours, &ledger);
+    tasks.spawn("approver", until(stopped.clone(), approver::run(api.clone(), certifier)).map(Ok));
+    let promoter = Promoter::new(Arc::clone(&settings), Arc::clone(&store))?;
+    tasks.spawn("promoter", until(stopped.clone(), promoter.run(api.clone())).map(Ok));
+    let mark = settings.seed.is_none().then(|| Path::new(ignition::cluster::CONTROL_PLANE_MARK));
+    if mark.is_some() {
+        let candidate = Candidate::new(
+            settings.machine.name.clone(),
+            block,
+            settings.site.clone(),
+            settings.control_plane.clone(),
+        );
+        tasks.spawn("candidate", until(stopped.clone(), candidate.run(api.clone())).map(Ok));
     }
+    let mut anycasts = services::of_control_plane(&plan, block, &settings.site.ca_cert_pem, mark)?;
     let mut images = None;
     if let Some(Mirrors { puller, bound }) = Mirrors::open(&settings)? {
         let (served, stopped) = (puller.clone(), stopped.clone());

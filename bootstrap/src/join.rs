@@ -35,6 +35,7 @@ use kube::{Client, Config};
 use mesh::NodeName;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::approve::WATCH;
 pub use self::certify::Certifier;
 pub use self::token::{Grant, NoGrant, secret};
 use crate::store::crds::MachineObject;

@@ -3,6 +3,7 @@
 
 pub mod anycast;
 pub mod cli;
+pub mod control_plane;
 pub mod deploy;
 pub mod deployment;
 pub mod deps;

@@ -30,8 +30,8 @@ const PRIVATE: u32 = 0o600;
 
 /// What the files of the authority that firmware trusts are called, without their endings.
 const BOOT_AUTHORITY: &str = "boot-ca";
-/// Where [`Pki::files`] belong on a seed.
-const FOLDER: &str = "/etc/kubernetes/pki";
+/// Where [`Pki::files`] belong on a control plane.
+pub const FOLDER: &str = "/etc/kubernetes/pki";
 
 /// All of a cluster's keys and certificates.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Pki {
     /// Where a seed has the key of firmware's authority, if there is one.
     #[must_use]
     pub fn boot_key_file(&self) -> Option<PathBuf> {
-        self.boot.as_ref().map(|_| PathBuf::from(format!("{FOLDER}/{BOOT_AUTHORITY}.key")))
+        self.boot.as_ref().map(|_| boot_key_file())
     }
 
     /// The operator's kubeconfig for the API server at `server`, as `https://[::1]:6443`. It is JSON, which is
@@ -178,6 +178,12 @@ impl Pki {
         });
         Ok(Secret::new(serde_json::to_string_pretty(&config).context("cannot write the kubeconfig")? + "\n"))
     }
+}
+
+/// Where a control plane has the key of firmware's authority, if there is one.
+#[must_use]
+pub fn boot_key_file() -> PathBuf {
+    PathBuf::from(format!("{FOLDER}/{BOOT_AUTHORITY}.key"))
 }
 
 fn key_pair() -> Result<KeyPair> {

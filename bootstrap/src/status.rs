@@ -18,6 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::control_plane::Board;
+use crate::control_plane::lease::Lease;
 use crate::deployment::{Deployment, Directory, MachineRecord};
 use crate::exit::{Code, Failure};
 use crate::gateway::settings::STATUS_PORT;
@@ -66,6 +68,8 @@ pub struct Observation {
     pub machines: Vec<MachineView>,
     /// The links that are not as they should be, whether or not a machine is known there.
     pub links: Vec<FaultyLink>,
+    /// The control planes, if Kubernetes told of them.
+    pub control_planes: Option<Board>,
     /// Why Kubernetes said nothing, if it did not.
     pub api: Option<String>,
 }
@@ -155,9 +159,9 @@ impl Observer {
     pub async fn observe(&self) -> Observation {
         let (pages, nodes, powered) =
             tokio::join!(self.ask_pages(), self.ask_kubernetes(), self.ask_libvirt());
-        let (nodes, api) = match nodes {
-            Ok(nodes) => (nodes, None),
-            Err(reason) => (BTreeMap::new(), Some(reason)),
+        let (nodes, control_planes, api) = match nodes {
+            Ok((nodes, control_planes)) => (nodes, control_planes, None),
+            Err(reason) => (BTreeMap::new(), None, Some(reason)),
         };
         // A stick's deployment has no machines of its own: all are strangers.
         let own = self.deployment.machines.iter();
@@ -167,16 +171,20 @@ impl Observer {
         machines.extend(
             strangers.map(|machine| view_of(None, Some(machine), &pages, &nodes, &self.deployment.addresses)),
         );
-        Observation { machines, links: pages.faulty(), api }
+        Observation { machines, links: pages.faulty(), control_planes, api }
     }
 
-    /// What the seed and every node that answers say of themselves, the seed first. Nobody, if the seed is silent: it
-    /// names the others.
+    /// What every node that answers says of itself, the seed first if it does. Whoever is first names the others: the
+    /// seed, or where it is silent a machine that is where its ports say that it should be.
     pub async fn nodes(&self) -> Vec<NodeStatus> {
         let Some(seed) = self.deployment.addresses.block(self.deployment.seed.block) else {
             return Vec::new();
         };
-        let Some(first) = self.page(seed.vip()).await else { return Vec::new() };
+        let first = match self.page(seed.vip()).await {
+            Some(first) => Some(first),
+            None => self.any_page().await,
+        };
+        let Some(first) = first else { return Vec::new() };
         let others = first.machines.iter().filter(|machine| machine.id != first.machine.id);
         let blocks = others.filter_map(|machine| self.deployment.addresses.block(machine.block));
         let pages = join_all(blocks.map(|block| self.page(block.vip()))).await;
@@ -227,6 +235,22 @@ impl Observer {
         all
     }
 
+    /// The page of any machine of the record. Its block is not there, but the one that it prefers: that of the port that it
+    /// first booted through.
+    async fn any_page(&self) -> Option<NodeStatus> {
+        let plan = &self.deployment.addresses;
+        let nodes = self.deployment.machines.iter().filter(|machine| !machine.is_seed());
+        let blocks = nodes
+            .flat_map(|record| self.macs(record))
+            .filter_map(|mac| plan.block(plan.preferred_number(mac)));
+        let asked = blocks.map(|block| Box::pin(async move { self.page(block.vip()).await.ok_or(()) }));
+        let asked: Vec<_> = asked.collect();
+        if asked.is_empty() {
+            return None;
+        }
+        futures::future::select_ok(asked).await.ok().map(|(page, _)| page)
+    }
+
     /// What the node of this address says of itself; none if it does not answer.
     pub async fn page(&self, vip: Ipv6Addr) -> Option<NodeStatus> {
         self.fetch(vip, "status").await
@@ -238,13 +262,18 @@ impl Observer {
         answer.json().await.ok()
     }
 
-    async fn ask_kubernetes(&self) -> Result<BTreeMap<String, Readiness>, String> {
+    async fn ask_kubernetes(&self) -> Result<(BTreeMap<String, Readiness>, Option<Board>), String> {
         let client = self.kubernetes.clone().ok_or("there is no kubeconfig")?;
-        let nodes: Api<Node> = Api::all(client);
+        let nodes: Api<Node> = Api::all(client.clone());
+        let lease = Lease::read(&client);
         // From the API server's memory: what etcd adds to that is of the last second.
-        match timeout(API_LIMIT, nodes.list(&ListParams::default().match_any())).await {
-            Ok(Ok(list)) => Ok(list.items.iter().filter_map(readiness).collect()),
-            Ok(Err(error)) => Err(format!("the API server does not answer: {error}")),
+        let params = ListParams::default().match_any();
+        match timeout(API_LIMIT, futures::future::join(nodes.list(&params), lease)).await {
+            Ok((Ok(list), lease)) => {
+                let board = lease.ok().flatten().map(|lease| lease.board);
+                Ok((list.items.iter().filter_map(readiness).collect(), board))
+            }
+            Ok((Err(error), _)) => Err(format!("the API server does not answer: {error}")),
             Err(_) => Err(format!("the API server is silent for {} s", API_LIMIT.as_secs())),
         }
     }
@@ -511,6 +540,10 @@ impl Observation {
             for fault in faults {
                 text.push_str(&format!("{near} ({port}) is {served}: {fault}\n"));
             }
+        }
+        if let Some(line) = self.control_planes.as_ref().and_then(Board::line) {
+            text.push_str(&line);
+            text.push('\n');
         }
         if let Some(reason) = &self.api {
             text.push_str(reason);

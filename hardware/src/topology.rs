@@ -99,7 +99,8 @@ pub fn reached(laid: &[Cable]) -> BTreeSet<MachineNumber> {
 }
 
 /// How many cables are between the seed and each machine that is reached at all, at least.
-fn distances(laid: &[Cable]) -> BTreeMap<MachineNumber, u16> {
+#[must_use]
+pub fn distances(laid: &[Cable]) -> BTreeMap<MachineNumber, u16> {
     let mut distances = BTreeMap::from([(MachineNumber::SEED, 0_u16)]);
     let mut front = VecDeque::from([MachineNumber::SEED]);
     while let Some(machine) = front.pop_front() {

@@ -17,14 +17,24 @@ pub const KUBEADM_CONFIG: &str = "/etc/meshboot/kubeadm.yaml";
 /// cluster may still be thrown away after a power cut: nothing that has to last may be put into it.
 pub const MEMBER_MARK: &str = "/etc/kubernetes/meshboot-member";
 
+/// Written by a node that was made a control plane when all that its etcd needs is on the disk, and only then: which
+/// member of etcd it is, in hexadecimal. Before it is there the member gets no vote.
+pub const CONTROL_PLANE_MARK: &str = "/etc/kubernetes/meshboot-control-plane";
+/// Where the gateway leaves what makes its node a control plane; in memory, until the node is one. The file `ready` is
+/// the last.
+pub const PROMOTION: &str = "/run/meshboot/promotion";
+
 const SCRIPTS: &str = "/usr/lib/meshboot";
 const PKI: &str = "/etc/meshboot/pki";
 const PREPARE: &str = include_str!("templates/scripts/kubeadm-prepare");
 const MEMBER: &str = include_str!("templates/scripts/kubeadm-member");
 const JOIN: &str = include_str!("templates/scripts/kubeadm-join");
+const PROMOTE: &str = include_str!("templates/scripts/kubeadm-promote");
 const PREPARE_UNIT: &str = include_str!("templates/units/kubeadm-prepare.service");
 const INIT_UNIT: &str = include_str!("templates/units/kubeadm-init.service");
 const JOIN_UNIT: &str = include_str!("templates/units/kubeadm-join.service");
+const PROMOTE_PATH: &str = include_str!("templates/units/kubeadm-promote.path");
+const PROMOTE_UNIT: &str = include_str!("templates/units/kubeadm-promote.service");
 const KUBELET_UNIT: &str = include_str!("templates/units/kubelet.service");
 
 /// Writes the units and scripts of a seed or node.
@@ -36,7 +46,8 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
         RoleDetail::Seed { .. } => ("seed", "init"),
         RoleDetail::Node { .. } => ("node", "join"),
     };
-    script("kubeadm-prepare", fill(PREPARE, &[("role", role), ("verb", verb)]));
+    let values = [("role", role), ("verb", verb), ("control", CONTROL_PLANE_MARK)];
+    script("kubeadm-prepare", fill(PREPARE, &values));
     match &plan.detail {
         RoleDetail::Seed { pki, .. } => {
             let values = [("config", KUBEADM_CONFIG), ("skip", &*skip_in_init(site))];
@@ -53,7 +64,12 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
             let values =
                 [("config", KUBEADM_CONFIG), ("skip", skip), ("limit", &limit), ("endpoint", &endpoint)];
             script("kubeadm-join", fill(JOIN, &values));
+            let folder = ("folder", PROMOTION);
+            script("kubeadm-promote", fill(PROMOTE, &[folder, ("mark", CONTROL_PLANE_MARK)]));
             tree.unit("kubeadm-join.service", JOIN_UNIT);
+            tree.unit("kubeadm-promote.path", fill(PROMOTE_PATH, &[folder]));
+            // The path starts it, and nothing else does.
+            tree.units.insert("kubeadm-promote.service".to_owned(), PROMOTE_UNIT.to_owned());
         }
     }
     tree.file("/etc/meshboot/member", PRIVATE, member(plan, block, role));

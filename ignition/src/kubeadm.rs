@@ -6,16 +6,18 @@
 use std::fmt::Write as _;
 
 use mesh::plan::APISERVER_PORT;
-use mesh::{AddressPlan, Block};
+use mesh::{AddressPlan, Block, NodeName};
 use serde_json::{Value, json};
 
 use crate::containerd::IMAGE_REPOSITORY;
 use crate::gateway::in_order;
 use crate::version::KubeadmApi;
-use crate::{BootstrapToken, ControlPlaneSpec, NodePlan, Taint, Uplink};
+use crate::{BootstrapToken, ControlPlaneSpec, NodePlan, SitePlan, Taint, Uplink};
 
 mod components;
 
+/// Where etcd hears the other members.
+const ETCD_PEER_PORT: u16 = 2380;
 /// How long control plane and kubelet may take to answer. Far more than a machine needs; a software-emulated one
 /// gets near kubeadm's own four minutes.
 const SLOW_MACHINE: &str = "15m0s";
@@ -82,7 +84,7 @@ pub fn init_config(
     }
     documents(&[
         init,
-        components::cluster(site, name, block, uplink, control_plane),
+        components::cluster(site, name, block, uplink, control_plane, &[]),
         components::kubelet(site),
         components::kube_proxy(),
     ])
@@ -112,6 +114,37 @@ pub fn join_config(plan: &NodePlan, block: Block, token: &BootstrapToken) -> Str
         join["discovery"]["timeout"] = json!(DISCOVERY);
     }
     documents(&[join])
+}
+
+/// What the phases of `kubeadm init` read that make a node one more control plane: certificates, kubeconfigs and static
+/// pods, for which none of them asks the cluster. `etcd` has every member of the cluster's etcd as `name=URL`, this node's
+/// included.
+///
+/// Not the phases of `kubeadm join`: up to 1.26 they give a new member its vote before it runs, and a cluster of one whose
+/// second member never comes up is lost.
+#[must_use]
+pub fn control_plane_config(
+    site: &SitePlan,
+    name: &NodeName,
+    block: Block,
+    wanted: &ControlPlaneSpec,
+    etcd: &[String],
+) -> String {
+    let version = site.kubernetes;
+    let init = json!({
+        "apiVersion": version.kubeadm_api().to_string(),
+        "kind": "InitConfiguration",
+        "localAPIEndpoint": { "advertiseAddress": block.vip(), "bindPort": APISERVER_PORT },
+        "nodeRegistration": { "name": name, "criSocket": version.cri_socket() },
+    });
+    let joins = [("initial-cluster", etcd.join(",")), ("initial-cluster-state", "existing".to_owned())];
+    documents(&[init, components::cluster(site, name, block, None, wanted, &joins)])
+}
+
+/// Where a node's etcd is reached by the others.
+#[must_use]
+pub fn etcd_peer(block: Block) -> String {
+    format!("https://[{}]:{ETCD_PEER_PORT}", block.vip())
 }
 
 /// How the machine presents itself to Kubernetes.

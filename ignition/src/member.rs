@@ -1,4 +1,5 @@
-//! What the operator wants of one node besides its addresses: labels, taints, and arguments of its kubelet.
+//! What the operator wants of one node besides its addresses: labels, taints, arguments of its kubelet, and whether it is
+//! to be a control plane.
 //!
 //! It goes with a machine's name from the operator to whoever serves the machine, and from there into kubeadm's
 //! configuration. The rules for labels and taints are Kubernetes' own; a kubelet that breaks them does not start, so they
@@ -34,6 +35,9 @@ const TAKEN: [&str; 10] = [
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct NodeSpec {
+    /// Whether it is to be a control plane. It joins as any node does; a control plane makes it one once it is Ready.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub control_plane: bool,
     /// Labels that its node has from the beginning.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -330,19 +334,21 @@ mod tests {
     #[test]
     fn all_of_it_comes_to_arguments_in_order() {
         let json = r#"{"labels":{"b":"2","a":"1"},"taints":["x=y:NoSchedule"],"featureGates":{"B":true,"A":false},
-                       "kubelet":{"max-pods":"30"}}"#;
+                       "kubelet":{"max-pods":"30"},"controlPlane":true}"#;
         let spec: NodeSpec = serde_json::from_str(json).unwrap();
         assert_eq!(spec.mistakes(), []);
         let arguments: Vec<String> =
             spec.arguments().iter().map(|(name, value)| format!("--{name}={value}")).collect();
         assert_eq!(arguments, ["--feature-gates=A=false,B=true", "--max-pods=30", "--node-labels=a=1,b=2"]);
         assert!(NodeSpec::default().arguments().is_empty());
+        assert_eq!(serde_json::to_string(&NodeSpec::default()).unwrap(), "{}");
     }
 
     #[test]
     fn every_mistake_is_found() {
         let pair = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
         let spec = NodeSpec {
+            control_plane: true,
             labels: pair("-", "="),
             taints: Vec::new(),
             feature_gates: BTreeMap::from([("A-B".to_owned(), true)]),

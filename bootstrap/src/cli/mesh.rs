@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::meshfile::CONTROL_PLANES;
+
 /// A mesh in a file.
 #[derive(Debug, Clone, Default, Args)]
 pub struct MeshFile {
@@ -33,6 +35,13 @@ pub struct Specs {
     /// Mesh ports of each machine, or of one.
     #[arg(long, value_name = "[NAME:]N", conflicts_with = "file")]
     pub ports: Vec<String>,
+    /// How many control planes there are, the seed being one: 1, 3 or 5. The others are those next to the seed, with as
+    /// much memory as the seed is given.
+    #[arg(long, value_name = "N", value_parser = control_planes, conflicts_with = "file")]
+    pub control_planes: Option<u16>,
+    /// What one machine is, as node1:control-plane; by default a worker, or what --control-planes makes of it.
+    #[arg(long, value_name = "NAME:ROLE", conflicts_with = "file")]
+    pub role: Vec<String>,
     /// A label of each machine's node, or of one's.
     #[arg(long, value_name = "[NAME:]KEY=VALUE", conflicts_with = "file")]
     pub label: Vec<String>,
@@ -52,6 +61,13 @@ pub struct Specs {
     /// Refused, with the reason.
     #[arg(long, hide = true, value_parser = one_kubernetes)]
     pub kubernetes_version: Option<String>,
+}
+
+fn control_planes(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| CONTROL_PLANES.contains(number));
+    number.ok_or_else(|| {
+        "an even number of them bears no more losses than one less: it is 1, 3 or 5".to_owned()
+    })
 }
 
 fn one_kubernetes(_: &str) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use mesh::{Mac, NodeName};
 use uuid::Uuid;
 
@@ -107,9 +107,22 @@ pub struct AddNode {
     pub no_wait: bool,
 }
 
+/// What a machine is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Role {
+    /// A node like any other.
+    #[default]
+    Worker,
+    /// A control plane. It is made one once its node is Ready.
+    ControlPlane,
+}
+
 /// What is wanted of a node.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NodeSpecOptions {
+    /// What it is to be: a worker, or one more control plane.
+    #[arg(long, value_name = "ROLE", value_enum, default_value_t)]
+    pub role: Role,
     /// A label of its node; again for another.
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,
@@ -164,7 +177,8 @@ pub struct DeleteNode {
     /// The machine.
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Also if machines are cut off from the seed by it, pods do not leave it, or Kubernetes does not answer.
+    /// Also if machines are cut off from the seed by it, pods do not leave it, it is the last control plane, or Kubernetes
+    /// does not answer.
     #[arg(long)]
     pub force: bool,
     /// How long to wait until its pods have left.

@@ -208,6 +208,7 @@ impl Seed<'_> {
             sources: Vec::new(),
             ledger: PathBuf::from(LEDGER),
             netboot: settings.netboot.clone(),
+            control_plane: self.control_plane.clone(),
             boot_authority: pki.boot.as_ref().map(|boot| boot.certificate_pem.clone()),
             seed: Some(SeedSettings {
                 image_stores: vec![PathBuf::from(IMAGES), store],

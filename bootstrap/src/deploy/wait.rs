@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use hardware::plan::DomainPlan;
 use hardware::virsh::DomainState;
 use hardware::{Accel, Libvirt, MachineNumber, Plan, host};
+use mesh::NodeName;
 use tokio::time::sleep;
 
 use super::console_hint;
+use crate::control_plane::{Board, MemberState};
 use crate::deployment::{Deployment, Directory};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::fault;
@@ -37,6 +39,9 @@ pub(crate) struct Waiter<'a> {
     reporter: &'a Reporter,
     limit: Duration,
     emulated: bool,
+    /// The machines that are to become control planes, by the names of their nodes. None if they make an even number with
+    /// the seed: one of those waits for another.
+    control_planes: BTreeMap<MachineNumber, NodeName>,
 }
 
 /// What has happened so far.
@@ -47,6 +52,8 @@ struct Course {
     before: BTreeMap<MachineNumber, String>,
     started: BTreeMap<MachineNumber, Instant>,
     ready: BTreeSet<MachineNumber>,
+    /// Whether that was all of them, and control planes are waited for.
+    all_ready: bool,
     /// Since when libvirt has not answered.
     silent: Option<Instant>,
 }
@@ -66,7 +73,13 @@ impl<'a> Waiter<'a> {
         let emulated = plan.domains().any(|domain| domain.accel == Accel::Tcg);
         let observer = Observer::new(deployment, directory).await?;
         let directory = directory.clone();
-        Ok(Self { plan, directory, observer, libvirt, reporter, limit, emulated })
+        let control_planes = deployment.machines.iter().filter(|machine| machine.node.control_plane);
+        let mut control_planes: BTreeMap<_, _> =
+            control_planes.map(|machine| (machine.number, machine.name.clone())).collect();
+        if !control_planes.len().is_multiple_of(2) {
+            control_planes.clear();
+        }
+        Ok(Self { plan, directory, observer, libvirt, reporter, limit, emulated, control_planes })
     }
 
     /// Gives the machines that are `wanted` power. Returns when each is Ready, with what the witnesses last said.
@@ -88,17 +101,38 @@ impl<'a> Waiter<'a> {
         loop {
             let observation = self.observer.observe().await;
             self.note_ready(&observation, &mut course);
+            let becoming = self.becoming(&observation, &course);
             if course.ready == course.wanted {
-                return Ok(observation);
+                if becoming.is_empty() {
+                    return Ok(observation);
+                }
+                if !std::mem::replace(&mut course.all_ready, true) {
+                    self.reporter.stage("the control planes");
+                }
             }
             self.start_next(&observation, &mut course).await?;
             self.check_power(&mut course).await?;
             let Some(left) = self.limit.checked_sub(begun.elapsed()) else {
                 return Err(self.too_late(&observation, &course));
             };
-            self.reporter.waiting(&waits_for(&observation, &course), left);
+            let waits = match course.ready == course.wanted {
+                true => control_plane_line(&observation),
+                false => waits_for(&observation, &course),
+            };
+            self.reporter.waiting(&waits, left);
             sleep(INTERVAL.min(left)).await;
         }
+    }
+
+    /// The machines of this course that are to be control planes and are not.
+    fn becoming(&self, observation: &Observation, course: &Course) -> Vec<&NodeName> {
+        let is_well = |name: &NodeName| {
+            let board = observation.control_planes.as_ref();
+            let state = board.and_then(|board| board.members.get(name.as_str()));
+            state == Some(&MemberState::Well)
+        };
+        let wanted = self.control_planes.iter().filter(|(number, _)| course.wanted.contains(number));
+        wanted.map(|(_, name)| name).filter(|name| !is_well(name)).collect()
     }
 
     async fn start(&self, number: MachineNumber, course: &mut Course) -> Result<(), Failure> {
@@ -196,6 +230,12 @@ impl<'a> Waiter<'a> {
     }
 
     fn too_late(&self, observation: &Observation, course: &Course) -> Failure {
+        if course.ready == course.wanted {
+            let (minutes, line) = (self.limit.as_secs() / 60, control_plane_line(observation));
+            let message = format!("not every control plane was one within {minutes} minutes: {line}");
+            let next = "`meshboot status` shows whether they still become it; ./teardown removes them";
+            return Failure::new(Code::TryAgain, message).next(next);
+        }
         let is_wanted = |machine: &&MachineView| {
             machine.number.is_some_and(|number| course.wanted.contains(&MachineNumber(number)))
         };
@@ -215,6 +255,11 @@ impl<'a> Waiter<'a> {
         let found = self.plan.domains().find(|domain| domain.machine == number);
         found.ok_or_else(|| Failure::new(Code::Software, format!("the plan has no {}", number.usual_name())))
     }
+}
+
+fn control_plane_line(observation: &Observation) -> String {
+    let line = observation.control_planes.as_ref().and_then(Board::line);
+    line.unwrap_or_else(|| "no control plane has said yet what it sees".to_owned())
 }
 
 fn is_ready(machine: &MachineView, course: &Course) -> bool {

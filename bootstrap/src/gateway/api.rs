@@ -1,4 +1,7 @@
 //! Finds the API server, keeps looking whether it answers, and moves the ledger there.
+//!
+//! A node that becomes a control plane gets an administrator's credentials while its gateway runs: they are taken from then
+//! on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,18 +24,25 @@ const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// The API server as this node sees it.
 #[derive(Debug, Clone)]
 pub struct Api {
-    cluster: watch::Receiver<Option<Cluster>>,
+    known: watch::Receiver<Option<Known>>,
     status: watch::Receiver<ApiStatus>,
+}
+
+/// The API server that answers, and by whose right it is asked.
+#[derive(Debug, Clone)]
+struct Known {
+    cluster: Cluster,
+    credentials: PathBuf,
 }
 
 /// Keeps an [`Api`] true.
 #[derive(Debug)]
 pub struct Watcher {
-    cluster: watch::Sender<Option<Cluster>>,
+    known: watch::Sender<Option<Known>>,
     status: watch::Sender<ApiStatus>,
     store: Arc<MeshStore>,
     plan: AddressPlan,
-    /// Whose ledger a seed hands over; it also prepares the cluster for its relays.
+    /// Whose ledger a seed hands over.
     origin: Option<String>,
     /// The credentials in use, once the ledger is kept in Kubernetes.
     adopted: Option<PathBuf>,
@@ -49,20 +59,37 @@ impl Api {
     pub fn cluster(&self) -> Result<Cluster, String> {
         let absent =
             || self.status.borrow().reason.clone().unwrap_or_else(|| "it was not asked yet".to_owned());
-        self.cluster.borrow().clone().ok_or_else(absent)
+        self.known.borrow().as_ref().map(|known| known.cluster.clone()).ok_or_else(absent)
     }
 
     /// The cluster, as soon as its API server answers; none if nobody looks for it any more.
     pub async fn ready(&self) -> Option<Cluster> {
-        let mut seen = self.cluster.clone();
-        let cluster = seen.wait_for(Option::is_some).await.ok()?;
-        cluster.clone()
+        self.when(|_| true).await
+    }
+
+    /// The same, once this node may do everything: on a control plane.
+    pub async fn administrator(&self) -> Option<Cluster> {
+        self.when(Known::is_administrators).await
+    }
+
+    async fn when(&self, is_it: impl Fn(&Known) -> bool) -> Option<Cluster> {
+        let mut seen = self.known.clone();
+        let known = seen.wait_for(|known| known.as_ref().is_some_and(&is_it)).await.ok()?;
+        known.as_ref().map(|known| known.cluster.clone())
     }
 
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<ApiStatus> {
         self.status.clone()
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn is_administrators(&self) -> bool {
+        is_administrators(&self.credentials)
     }
 }
 
@@ -74,9 +101,9 @@ impl Watcher {
     pub fn new(store: Arc<MeshStore>, plan: AddressPlan, origin: Option<String>) -> (Self, Api) {
         let reason = Some("the API server was not asked yet".to_owned());
         let (status, status_seen) = watch::channel(ApiStatus { available: false, reason });
-        let (cluster, cluster_seen) = watch::channel(None);
-        let watcher = Self { cluster, status, store, plan, origin, adopted: None };
-        (watcher, Api { cluster: cluster_seen, status: status_seen })
+        let (known, known_seen) = watch::channel(None);
+        let watcher = Self { known, status, store, plan, origin, adopted: None };
+        (watcher, Api { known: known_seen, status: status_seen })
     }
 
     /// Asks again and again until `stop` changes.
@@ -86,7 +113,7 @@ impl Watcher {
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         fast.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !*stop.borrow() {
-            let ticks = if self.cluster.borrow().is_some() { &mut slow } else { &mut fast };
+            let ticks = if self.known.borrow().is_some() { &mut slow } else { &mut fast };
             tokio::select! {
                 _ = ticks.tick() => {}
                 _ = stop.changed() => break,
@@ -96,33 +123,34 @@ impl Watcher {
         }
     }
 
-    async fn look(&mut self) -> Result<Cluster> {
-        let known = self.cluster.borrow().clone();
-        if let Some(cluster) = known
-            && cluster.ping().await.is_ok()
-        {
-            return Ok(cluster);
-        }
-        // A fresh client also reads credentials that were renewed in the meantime.
+    async fn look(&mut self) -> Result<Known> {
         // Files that look like credentials are there long before the node is a member.
         let member = Path::new(ignition::cluster::MEMBER_MARK).exists();
         let Some(file) = credentials().into_iter().find(|file| member && file.exists()) else {
             bail!("this node has not joined yet");
         };
+        let known = self.known.borrow().clone();
+        if let Some(known) = known.filter(|known| known.credentials == file)
+            && known.cluster.ping().await.is_ok()
+        {
+            return Ok(known);
+        }
+        // A fresh client also reads credentials that were renewed in the meantime.
         let cluster = Cluster::open(&file).await?;
         cluster.ping().await?;
         if self.adopted.as_ref() != Some(&file) {
             self.adopt(&file).await.context("the ledger is not in Kubernetes yet")?;
-            self.adopted = Some(file);
+            self.adopted = Some(file.clone());
         }
-        Ok(cluster)
+        Ok(Known { cluster, credentials: file })
     }
 
     async fn adopt(&self, credentials: &Path) -> Result<()> {
         let kubernetes = Arc::new(KubernetesStore::new(credentials, self.plan.clone(), Handle::current()));
         let (store, origin) = (Arc::clone(&self.store), self.origin.clone());
+        let may_install = is_administrators(credentials);
         let adopt = move || -> Result<(), StoreError> {
-            if origin.is_some() {
+            if may_install {
                 kubernetes.install()?;
             }
             store.connect(kubernetes, origin.as_deref())
@@ -132,7 +160,7 @@ impl Watcher {
         Ok(())
     }
 
-    fn tell(&self, answer: Result<Cluster>) {
+    fn tell(&self, answer: Result<Known>) {
         let status = match &answer {
             Ok(_) => ApiStatus { available: true, reason: None },
             Err(error) => ApiStatus { available: false, reason: Some(format!("{error:#}")) },
@@ -145,8 +173,14 @@ impl Watcher {
             }
             changed
         });
-        if answer.is_ok() != self.cluster.borrow().is_some() || answer.is_ok() {
-            self.cluster.send_replace(answer.ok());
+        if answer.is_ok() != self.known.borrow().is_some() || answer.is_ok() {
+            self.known.send_replace(answer.ok());
         }
     }
+}
+
+/// Whether a file of credentials is the one that a control plane alone has.
+fn is_administrators(file: &Path) -> bool {
+    let [administrators, _] = credentials();
+    file == administrators
 }

@@ -1,13 +1,15 @@
-//! What a seed does besides: the first line of the ledger, and the certificates of boot servers.
+//! What a seed does besides, and what every control plane does: the first line of the ledger; the certificates of boot
+//! servers.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use mesh::store::transact;
-use mesh::{AddressPlan, Change, Machine, NodeName, Store, StoreError};
+use mesh::{Change, Machine, NodeName, Store, StoreError};
 
 use super::settings::GatewaySettings;
 use crate::join::Certifier;
+use crate::pki;
 use crate::pki::boot::BootSigner;
 use crate::store::journal::MeshStore;
 
@@ -41,13 +43,9 @@ pub fn enter_self(store: &dyn Store, machine: &Machine) -> Result<()> {
 /// # Errors
 ///
 /// The authority cannot be read.
-pub fn certifier(
-    settings: &GatewaySettings,
-    plan: &Arc<AddressPlan>,
-    store: &Arc<MeshStore>,
-) -> Result<Option<Certifier>> {
+pub fn certifier(settings: &GatewaySettings, store: &Arc<MeshStore>) -> Result<Option<Certifier>> {
     let Some(signer) = boot_signer(settings)? else { return Ok(None) };
-    let (plan, store) = (Arc::clone(plan), Arc::clone(store));
+    let (plan, store) = (settings.site.plan.clone(), Arc::clone(store));
     let block_of = move |node: &NodeName| {
         let ledger = store.cached();
         ledger.machine_named(node.as_str()).and_then(|machine| plan.block(machine.block))
@@ -61,7 +59,11 @@ pub fn certifier(
 ///
 /// The key cannot be read.
 pub fn boot_signer(settings: &GatewaySettings) -> Result<Option<BootSigner>> {
-    let key = settings.seed.as_ref().and_then(|seed| seed.boot_authority_key.as_ref());
+    let key = match &settings.seed {
+        Some(seed) => seed.boot_authority_key.clone(),
+        // It comes when the node becomes a control plane.
+        None => Some(pki::boot_key_file()).filter(|file| file.exists()),
+    };
     let pair = settings.boot_authority.as_ref().zip(key);
-    pair.map(|(certificate_pem, key)| BootSigner::open(certificate_pem, key)).transpose()
+    pair.map(|(certificate_pem, key)| BootSigner::open(certificate_pem, &key)).transpose()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use ignition::{NodeSpec, SitePlan};
+use ignition::{ControlPlaneSpec, NodeSpec, SitePlan};
 use images::store::Digest;
 use images::upstream::Credentials;
 use mesh::{Block, Machine, NodeName};
@@ -41,6 +41,9 @@ pub struct GatewaySettings {
     /// What machines are told besides their addresses.
     #[serde(default)]
     pub netboot: NetbootSettings,
+    /// What is wanted of control planes: all of them have one configuration.
+    #[serde(default)]
+    pub control_plane: ControlPlaneSpec,
     /// The certificate, in PEM, of the authority that firmware trusts; none if firmware boots by HTTP.
     #[serde(default)]
     pub boot_authority: Option<String>,

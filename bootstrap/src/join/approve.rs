@@ -20,7 +20,7 @@ use super::{Cluster, NoGrant};
 
 /// How long the API server keeps a watch open, in seconds. The next one goes on where it ended. It is less than the time
 /// after which a connection is given up that brings nothing, and so tells a quiet API server from one that is gone.
-pub(super) const WATCH: u32 = 10;
+pub(crate) const WATCH: u32 = 10;
 
 // === impl Cluster ===
 

@@ -1,5 +1,7 @@
 //! Reservations in Kubernetes: what an operator wants of machines that may come.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, anyhow};
 use ignition::NodeSpec;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -19,18 +21,26 @@ impl Cluster {
     ///
     /// The API server refused or did not answer, or the reservation cannot be read: the operator meant something with it.
     pub async fn reservation(&self, uuid: Option<Uuid>, ports: &[Mac]) -> Result<Option<Reservation>> {
-        let listed = match self.reservations().list(&ListParams::default()).await {
-            Ok(listed) => listed.items,
-            // The definition is not there yet.
-            Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
-            Err(error) => return Err(error).context("cannot ask for reservations"),
-        };
-        let Some(found) = listed.into_iter().find(|object| object.spec.is_for(uuid, ports)) else {
+        let Some(found) = self.listed().await?.into_iter().find(|object| object.spec.is_for(uuid, ports))
+        else {
             return Ok(None);
         };
         let name = found.metadata.name.unwrap_or_default();
         let read = found.spec.reservation(&name).map_err(|reason| anyhow!(reason));
         read.with_context(|| format!("the reservation {name} cannot be used")).map(Some)
+    }
+
+    /// What is wanted of nodes, by their names. What cannot be read is left out: whoever is served with it is told.
+    ///
+    /// # Errors
+    ///
+    /// The API server refused or did not answer.
+    pub async fn reservations_by_name(&self) -> Result<BTreeMap<NodeName, NodeSpec>> {
+        let read = self.listed().await?.into_iter().filter_map(|object| {
+            let name = object.metadata.name.as_deref().unwrap_or_default();
+            object.spec.reservation(name).ok().map(|read| (read.name, read.spec))
+        });
+        Ok(read.collect())
     }
 
     /// Reserves a name for a machine, or says anew what is wanted of it.
@@ -53,6 +63,15 @@ impl Cluster {
     pub async fn release(&self, name: &NodeName) -> Result<()> {
         let deleted = super::delete(self.reservations(), name).await;
         deleted.map(drop).with_context(|| format!("cannot give the name {name} back"))
+    }
+
+    async fn listed(&self) -> Result<Vec<ReservationObject>> {
+        match self.reservations().list(&ListParams::default()).await {
+            Ok(listed) => Ok(listed.items),
+            // The definition is not there yet.
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error).context("cannot ask for reservations"),
+        }
     }
 
     fn reservations(&self) -> Api<ReservationObject> {

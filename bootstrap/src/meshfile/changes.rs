@@ -55,6 +55,8 @@ pub enum Change {
         name: String,
         /// Its memory in MiB.
         memory_mib: u32,
+        /// Whether it becomes one more control plane.
+        control_plane: bool,
     },
     /// A cable comes.
     AddCable {
@@ -119,10 +121,7 @@ pub fn changes(running: &MeshPlan, wanted: &MeshPlan) -> Vec<Change> {
         }
     }
     let added = after.iter().filter(|(name, _)| !before.contains_key(*name));
-    all.extend(added.map(|(name, machine)| Change::AddMachine {
-        name: (*name).to_owned(),
-        memory_mib: machine.memory_mib,
-    }));
+    all.extend(added.map(|(_, machine)| Change::add(machine)));
     all.extend(of_cables(running, wanted, &after));
     all.sort();
     all
@@ -131,11 +130,7 @@ pub fn changes(running: &MeshPlan, wanted: &MeshPlan) -> Vec<Change> {
 /// What has to be done where there is nothing yet.
 #[must_use]
 pub fn changes_from_nothing(wanted: &MeshPlan) -> Vec<Change> {
-    let machines = wanted
-        .wanted
-        .machines
-        .iter()
-        .map(|machine| Change::AddMachine { name: machine.name.to_string(), memory_mib: machine.memory_mib });
+    let machines = wanted.wanted.machines.iter().map(Change::add);
     let cables = cables(wanted).into_values().map(|[near, far]| Change::AddCable { near, far });
     machines.chain(cables).collect()
 }
@@ -213,8 +208,13 @@ fn of_machine(running: &WantedMachine, wanted: &WantedMachine, is_seed: bool) ->
     let gates = (running.node.feature_gates != wanted.node.feature_gates).then_some("featureGates");
     let arguments = (running.node.kubelet != wanted.node.kubelet).then_some("kubelet");
     let what: Vec<&str> = gates.into_iter().chain(arguments).collect();
-    if is_seed && !what.is_empty() {
-        all.push(impossible(what.join(", "), "the seed's kubelet has what the cluster was made with"));
+    if running.node.control_plane != wanted.node.control_plane {
+        let role = |of: &WantedMachine| if of.node.control_plane { "control-plane" } else { "worker" };
+        let what = format!("role {} -> {}", role(running), role(wanted));
+        all.push(impossible(what, "what a machine is to be is said before it joins"));
+    }
+    if (is_seed || running.node.control_plane) && !what.is_empty() {
+        all.push(impossible(what.join(", "), "a control plane's kubelet has what it was made with"));
     } else if !what.is_empty() {
         all.push(Change::Rejoin { name: name.clone(), what: what.join(", ") });
     }
@@ -291,6 +291,14 @@ fn cables(plan: &MeshPlan) -> BTreeMap<BTreeSet<Socket>, [Socket; 2]> {
 // === impl Change ===
 
 impl Change {
+    fn add(machine: &WantedMachine) -> Self {
+        Self::AddMachine {
+            name: machine.name.to_string(),
+            memory_mib: machine.memory_mib,
+            control_plane: machine.node.control_plane,
+        }
+    }
+
     /// Whether it cannot be had.
     #[must_use]
     pub fn is_impossible(&self) -> bool {
@@ -312,8 +320,9 @@ impl fmt::Display for Change {
                 write!(f, "- machine {name}, drained first, with its disk and cables")
             }
             Self::RemoveCable { near, far } => write!(f, "- cable {near} - {far}"),
-            Self::AddMachine { name, memory_mib } => {
-                write!(f, "+ machine {name} of {}", size(u64::from(*memory_mib) << 20))
+            Self::AddMachine { name, memory_mib, control_plane } => {
+                let role = if *control_plane { ", one more control plane" } else { "" };
+                write!(f, "+ machine {name} of {}{role}", size(u64::from(*memory_mib) << 20))
             }
             Self::AddCable { near, far } => write!(f, "+ cable {near} - {far}"),
             Self::Resize { name, what } => write!(f, "~ {name}: {what}; its power is cut and given again"),

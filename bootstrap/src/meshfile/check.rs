@@ -19,6 +19,7 @@ use crate::profile::ProfileName;
 use crate::settings::{self, Raw, Settings, nearest};
 
 mod cables;
+mod control_planes;
 
 /// What a machine without a name is called, with the next number behind it.
 const USUAL_NAME: &str = "node";
@@ -46,6 +47,8 @@ struct Member<'a> {
     name: String,
     place: Place,
     is_seed: bool,
+    /// What it is, if that was said or chosen; a worker else.
+    role: Option<Role>,
     /// What is said of it: later ones stand over earlier ones.
     said: Vec<&'a MachineWritten>,
     ports: u8,
@@ -64,10 +67,11 @@ impl<'a> Checker<'a> {
         for member in &mut members {
             member.ports = self.ports(member);
         }
+        let cables = self.cables(&members);
+        self.choose_control_planes(&mut members, &cables);
         let defaults = self.defaults();
         let machines: Vec<Option<WantedMachine>> =
             members.iter().map(|member| self.machine(member, &defaults)).collect();
-        let cables = self.cables(&members);
         let control_plane = self.control_plane();
         let machines = machines.into_iter().collect::<Option<_>>()?;
         Some(MeshPlan { name, wanted: Wanted { machines, cables }, control_plane, settings: raw })
@@ -110,7 +114,8 @@ impl<'a> Checker<'a> {
             (1_u32..).map(|number| format!("{USUAL_NAME}{number}")).filter(|name| !taken.contains(name));
         let mut members = Vec::new();
         for (entry, place) in entries {
-            let is_seed = entry.role.get() == Some(&Role::Seed);
+            let role = entry.role.get().copied();
+            let is_seed = role == Some(Role::Seed);
             let count = self.count(entry, is_seed);
             let names: Vec<String> = match (entry.name.get(), count) {
                 (Some(name), None) => vec![name.clone()],
@@ -119,7 +124,7 @@ impl<'a> Checker<'a> {
                 (None, count) => usual.by_ref().take(usize::from(count.unwrap_or(1))).collect(),
             };
             let place = entry.name.pair().map_or(place, |(_, place)| place);
-            let member = |name| Member { name, place, is_seed, said: vec![entry], ports: MESH_PORTS };
+            let member = |name| Member { name, place, is_seed, role, said: vec![entry], ports: MESH_PORTS };
             members.extend(names.into_iter().map(member));
         }
         let most = usize::from(MAX_MACHINES) + 1;
@@ -182,7 +187,17 @@ impl<'a> Checker<'a> {
         let written = self.written;
         for (name, said) in &written.named {
             match members.iter_mut().find(|member| member.name == *name) {
-                Some(member) => member.said.push(said),
+                Some(member) => {
+                    match said.role.pair() {
+                        Some((Role::Seed, place)) => self.note(place, "a mesh has one seed"),
+                        Some((_, place)) if member.is_seed => {
+                            self.note(place, format!("`{name}` is the seed, and a control plane by that"));
+                        }
+                        Some((role, _)) => member.role = Some(*role),
+                        None => {}
+                    }
+                    member.said.push(said);
+                }
                 None => {
                     let place = said.place().unwrap_or(Place::Flag("the command line"));
                     let problem = unknown(name, members);
@@ -206,7 +221,11 @@ impl<'a> Checker<'a> {
 
     fn machine(&mut self, member: &Member<'a>, defaults: &NodeSpec) -> Option<WantedMachine> {
         let libvirt = &self.settings.libvirt;
-        let usual_memory = if member.is_seed { libvirt.seed_memory_mib } else { libvirt.memory_mib };
+        let usual_memory = match member.role {
+            Some(Role::Seed) => libvirt.seed_memory_mib,
+            Some(Role::ControlPlane) => libvirt.seed_memory_mib.max(libvirt.memory_mib),
+            Some(Role::Worker) | None => libvirt.memory_mib,
+        };
         let (usual_cpus, usual_disk) = (libvirt.cpus, libvirt.disk);
         let memory = self.last(member, "memory", |said| &said.memory, settings::memory_mib);
         let cpus = self.last(member, "cpus", |said| &said.cpus, settings::cpus);
@@ -250,6 +269,7 @@ impl<'a> Checker<'a> {
     /// What is wanted of its node: what holds for all of them, and over it what is said of it alone.
     fn node(&mut self, member: &Member<'_>, defaults: &NodeSpec) -> NodeSpec {
         let mut node = if member.is_seed { NodeSpec::default() } else { defaults.clone() };
+        node.control_plane = member.role == Some(Role::ControlPlane);
         for one in &member.said {
             self.want(&mut node, &one.labels, &one.taints, &one.feature_gates, &one.kubelet);
         }
@@ -320,7 +340,7 @@ impl MachineWritten {
             given.pair().map(|(_, place)| place)
         }
         let first = [of(&self.memory), of(&self.cpus), of(&self.disk), of(&self.ports), of(&self.labels)];
-        let second = [of(&self.taints), of(&self.feature_gates), of(&self.kubelet)];
+        let second = [of(&self.taints), of(&self.feature_gates), of(&self.kubelet), of(&self.role)];
         first.into_iter().chain(second).flatten().next()
     }
 }

@@ -38,9 +38,17 @@ impl Draft {
     /// Of a file the machines and cables alone, for a mesh of other settings.
     #[must_use]
     pub fn machines_alone(mut self) -> Self {
-        let Written { api_version, kind, machines, cables, topology, defaults, .. } = self.written;
-        self.written =
-            Written { api_version, kind, machines, cables, topology, defaults, ..Written::default() };
+        let all = self.written;
+        self.written = Written {
+            api_version: all.api_version,
+            kind: all.kind,
+            machines: all.machines,
+            cables: all.cables,
+            topology: all.topology,
+            control_planes: all.control_planes,
+            defaults: all.defaults,
+            ..Written::default()
+        };
         self
     }
 
@@ -54,6 +62,12 @@ impl Draft {
         self.each("--ports", &specs.ports, &field!(ports), |text| {
             text.parse().map_err(|_| format!("`{text}` is no number of ports"))
         });
+        if let Some(number) = specs.control_planes {
+            self.written.control_planes = Given::Value(number, Place::Flag("--control-planes"));
+        }
+        for text in &specs.role {
+            self.cast(text);
+        }
         for text in &specs.label {
             self.labelled(text);
         }
@@ -89,6 +103,24 @@ impl Draft {
                 }
                 Err(problem) => self.note(flag, problem),
             }
+        }
+    }
+
+    /// A role is one machine's.
+    fn cast(&mut self, text: &str) {
+        const FLAG: &str = "--role";
+        let role = match text.split_once(':') {
+            Some((name, "control-plane")) => Some((name, Role::ControlPlane)),
+            Some((name, "worker")) => Some((name, Role::Worker)),
+            Some(_) | None => None,
+        };
+        let Some((name, role)) = role else {
+            self.note(FLAG, format!("`{text}` is no machine's role: NAME:control-plane or NAME:worker"));
+            return;
+        };
+        let place = &mut self.written.named.entry(name.to_owned()).or_default().role;
+        if !std::mem::replace(place, Given::Value(role, Place::Flag(FLAG))).is_absent() {
+            self.note(FLAG, format!("{name} is given twice"));
         }
     }
 

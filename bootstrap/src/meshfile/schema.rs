@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
-use super::written::Written;
+use super::written::{CONTROL_PLANES, Written};
 use crate::settings::{KEYS, Key};
 
 /// Where the newest schema of this form of the file is published.
@@ -61,6 +61,10 @@ pub(super) fn size(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn cpus(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 64 }, { "const": "auto" }] })
+}
+
+pub(super) fn control_planes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": CONTROL_PLANES })
 }
 
 pub(super) fn shape(_: &mut SchemaGenerator) -> Schema {

@@ -60,6 +60,8 @@ fn machine(text: &mut Lines, number: MachineNumber, wanted: &WantedMachine) {
     text.line(1, format_args!("- name: {}", scalar(wanted.name.as_str())));
     if is_seed {
         text.line(2, format_args!("role: seed"));
+    } else if wanted.node.control_plane {
+        text.line(2, format_args!("role: control-plane"));
     }
     text.line(2, format_args!("memory: {}", size(u64::from(wanted.memory_mib) << 20)));
     match wanted.cpus {

@@ -151,12 +151,44 @@ fn flags_say_what_a_file_says() {
 }
 
 #[test]
+fn control_planes_are_those_that_say_so_and_then_those_next_to_the_seed() {
+    let chosen = |text: &str| -> String {
+        let plan = good(&format!("{HEAD}{text}"));
+        let told = machines(&plan, |machine| (machine.node.control_plane, machine.memory_mib));
+        let chosen = told.into_iter().filter(|(_, (is_one, _))| *is_one);
+        chosen.map(|(name, (_, memory))| format!("{name} {memory}")).collect::<Vec<_>>().join(", ")
+    };
+    let four = "machines: [{role: seed}, {count: 4}]\n";
+    assert_eq!(chosen(&format!("{four}controlPlanes: 1\n")), "");
+    assert_eq!(chosen(&format!("{four}controlPlanes: 3\ntopology: line\n")), "node1 3072, node2 3072");
+    assert_eq!(chosen(&format!("{four}controlPlanes: 3\ntopology: ring\n")), "node1 3072, node4 3072");
+    let settings = "settings: {libvirt: {seed-memory: 4GiB}}\ndefaults: {memory: 5GiB}\n";
+    assert_eq!(chosen(&format!("{four}controlPlanes: 3\n{settings}")), "node1 5120, node2 5120");
+    let told = "machines:\n- role: seed\n- {name: a, role: worker}\n- {name: b, memory: 1GiB}\n- {name: c, role: control-plane}\n";
+    assert_eq!(chosen(&format!("{told}topology: line\n")), "c 3072");
+    assert_eq!(chosen(&format!("{told}topology: line\ncontrolPlanes: 3\n")), "b 1024, c 3072");
+
+    let specs = Specs { control_planes: Some(3), role: vec!["node1:worker".to_owned()], ..Specs::default() };
+    let file =
+        good(&format!("{HEAD}machines:\n- role: seed\n- role: worker\n- count: 3\ncontrolPlanes: 3\n"));
+    assert_eq!(of_flags(4, &specs).unwrap(), file);
+    let one = Specs { role: vec!["node2:control-plane".to_owned()], ..Specs::default() };
+    let plan = of_flags(2, &one).unwrap();
+    assert_eq!(machines(&plan, |machine| machine.node.control_plane)[2], ("node2".to_owned(), true));
+    // It is shown machine by machine, so that it stays true when one more comes.
+    let shown = file.to_yaml();
+    assert!(shown.contains("role: control-plane") && !shown.contains("controlPlanes"), "{shown}");
+}
+
+#[test]
 fn mistakes_of_flags_name_the_flag() {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
     let specs = Specs {
         memory: words(&["2GX", "node1:1MiB", "node7:2GiB"]),
         cpus: words(&["node1:1", "node1:2"]),
         ports: words(&["many", "node1:9"]),
+        control_planes: Some(5),
+        role: words(&["worker", "node1:boss", "node9:worker", "seed:worker", "node1:worker", "node1:worker"]),
         label: words(&["size", "-a=b", "node1:kubernetes.io/os=linux"]),
         taint: words(&["a:Never", "node1:a"]),
         feature_gates: words(&["A=on", "A-B=true"]),
@@ -216,6 +248,9 @@ fn every_mistake_is_told_with_its_line() {
         mesh("machines: [{role: seed}, {count: 2, ports: 1}]\ncables: [seed - node1, node1 - node2]\n"),
         mesh(&format!("{machines}cables: [seed - node1, seed - node2]\ntopology: line\n")),
         mesh(&format!("{machines}topology: star\n")),
+        mesh(&format!("{machines}controlPlanes: 2\n")),
+        mesh(&format!("{machines}controlPlanes: 5\n")),
+        mesh("machines: [{role: seed}, {count: 2, role: control-plane}]\ncontrolPlanes: 1\n"),
         mesh(
             "defaults:\n  labels: {-a: b, a: b c, kubernetes.io/os: linux, c: 1, d: true, e: [x]}\n  taints: [a, 'a:b', 'a=b c:NoSchedule', {a: b}]\nmachines:\n- role: seed\n",
         ),
@@ -319,6 +354,7 @@ fn the_schema_takes_what_the_program_takes_and_refuses_what_has_no_form() {
         mesh("machines: [{role: seed}]\nsettings: {site: {nme: a}}\n"),
         mesh("machines: [{role: seed}]\nextraConfig: {proxy: {}}\n"),
         mesh("machines: [{role: seed}]\ntopology: star\n"),
+        mesh("machines: [{role: seed}, {count: 4}]\ncontrolPlanes: 2\n"),
         mesh("machines: [{role: seed}]\nname: Lab\n"),
     ] {
         assert!(validate(&text).is_err(), "{text}");

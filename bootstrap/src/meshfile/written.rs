@@ -20,6 +20,9 @@ use super::schema;
 pub const API_VERSION: &str = "meshboot.io/v1alpha1";
 /// What the file describes.
 pub const KIND: &str = "Mesh";
+/// How many control planes there may be where a number is given: an even number of etcd's members bears no more losses
+/// than one less.
+pub const CONTROL_PLANES: [u16; 3] = [1, 3, 5];
 
 /// Values by name.
 pub(super) type Named<T> = BTreeMap<String, Given<T>>;
@@ -56,6 +59,10 @@ pub struct Written {
     /// It is what `settings.libvirt.topology` says.
     #[schemars(schema_with = "schema::shape")]
     pub topology: Given<Shape>,
+    /// How many control planes there are, the seed being one. Where fewer machines have that role, those next to the seed
+    /// that have none become more.
+    #[schemars(schema_with = "schema::control_planes")]
+    pub control_planes: Given<u16>,
     /// Flags of the control plane's components, by component and by the flag's name without its dashes.
     pub extra_config: Given<ComponentsWritten>,
     /// What the command line says of single machines, by their names; a file says it with the machine.
@@ -84,6 +91,8 @@ pub struct ComponentsWritten {
 pub enum Role {
     /// The first control plane, and the way out.
     Seed,
+    /// One more control plane. It boots through a neighbour like any machine.
+    ControlPlane,
     /// A machine that boots through a neighbour and runs what Kubernetes places there.
     Worker,
 }

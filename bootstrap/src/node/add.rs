@@ -7,7 +7,7 @@ use ignition::{NodeSpec, Taint};
 use mesh::NodeName;
 
 use super::{Machines, cluster, power};
-use crate::cli::node::{AddNode, NodeSpecOptions};
+use crate::cli::node::{AddNode, NodeSpecOptions, Role};
 use crate::deploy::check;
 use crate::deployment::{Deployment, MachineRecord, WantedMachine};
 use crate::exit::{Code, Failure, OrFail as _};
@@ -108,6 +108,9 @@ fn wanted(
             wanted.name = free.ok_or_else(|| Failure::new(Code::CannotCreate, "no usual name is free"))?;
         }
     }
+    if options.wanted.role == Role::ControlPlane {
+        wanted.memory_mib = wanted.memory_mib.max(settings.seed_memory_mib);
+    }
     if let Some(text) = &options.memory {
         wanted.memory_mib = settings::memory_mib(text).map_err(wrong("--memory"))?;
     }
@@ -130,7 +133,7 @@ fn wanted(
 /// What is wanted of a node, or every mistake in it.
 pub(super) fn spec(options: &NodeSpecOptions) -> Result<NodeSpec, Failure> {
     let mut mistakes = Vec::new();
-    let mut spec = NodeSpec::default();
+    let mut spec = NodeSpec { control_plane: options.role == Role::ControlPlane, ..NodeSpec::default() };
     for label in &options.label {
         match label.split_once('=') {
             Some((key, value)) => drop(spec.labels.insert(key.to_owned(), value.to_owned())),

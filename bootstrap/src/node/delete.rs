@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{Machines, cluster, cut_off, drain, duration};
 use crate::cli::node::DeleteNode;
+use crate::control_plane;
 use crate::deployment::MachineRecord;
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::fault;
@@ -63,10 +64,43 @@ pub(super) async fn run(context: &Context, options: &DeleteNode, reporter: &Repo
             );
         }
     };
+    // Before its pods leave for nowhere.
+    let cluster = match cluster {
+        Some(cluster) if control_plane::is_last(&cluster, &machine.name).await.or_fail(Code::TryAgain)? => {
+            let failure = control_plane::last(&machine.name);
+            if !options.force {
+                return Err(failure);
+            }
+            reporter.warn(&failure.message());
+            None
+        }
+        cluster => cluster,
+    };
     let removed = machines.delete(&machine, cluster.as_ref(), limit, options.force).await?;
     reporter.finish();
     reporter.result(&removed, &removed.text());
     Ok(())
+}
+
+/// A control plane stops being one while it still runs: of two members of etcd the other alone could not remove it.
+async fn retire(
+    cluster: &Cluster,
+    machine: &MachineRecord,
+    force: bool,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    if !control_plane::is_control_plane(cluster, &machine.name).await.or_fail(Code::TryAgain)? {
+        return Ok(());
+    }
+    reporter.stage(&format!("etcd of {}", machine.name));
+    let waiting = |reason: &str, left| reporter.waiting(reason, left);
+    match control_plane::leave(cluster, &machine.name, waiting).await {
+        Err(failure) if force => {
+            reporter.warn(&failure.message());
+            Ok(())
+        }
+        left => left,
+    }
 }
 
 /// Its node, its allocations, and the name that was reserved for it.
@@ -100,6 +134,9 @@ impl Machines<'_> {
                 Err(failure) if force => self.reporter.warn(&failure.message()),
                 Err(failure) => return Err(failure.next("look at the reason, or say --force")),
             }
+        }
+        if let Some(cluster) = cluster {
+            retire(cluster, machine, force, self.reporter).await?;
         }
         self.reporter.stage(&format!("machine {}", machine.name));
         // So that nobody switches it on again.

@@ -126,7 +126,11 @@ fn row(deployment: &Deployment, view: &MachineView) -> Row {
     let is_seed = view.number == Some(MachineNumber::SEED.0) || view.name == deployment.seed.name.as_str();
     Row {
         name: view.name.clone(),
-        role: if is_seed { "seed" } else { "node" },
+        role: match record {
+            _ if is_seed => "seed",
+            Some(record) if record.node.control_plane => "control-plane",
+            Some(_) | None => "node",
+        },
         power: view.power.clone(),
         ready: view.ready,
         address: view.address,

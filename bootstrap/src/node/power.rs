@@ -8,8 +8,9 @@ use hardware::virsh::DomainState;
 use hardware::{MachineNumber, Plan};
 use tokio::time::sleep;
 
-use super::{Machines, duration};
+use super::{Machines, cluster, duration};
 use crate::cli::node::{StartNodes, StopNodes};
+use crate::control_plane;
 use crate::deploy::wait::Waiter;
 use crate::deployment::MachineRecord;
 use crate::exit::{Code, Failure, OrFail as _};
@@ -104,6 +105,16 @@ pub(super) async fn reinstall(
     if machine.is_seed() {
         let message = "the seed's disk has the cluster on it: there would be nothing left to join";
         return Err(Failure::new(Code::Usage, message).next("./teardown, then deploy again"));
+    }
+    if machine.node.control_plane {
+        let cluster = cluster(machines.directory()).await?;
+        if !control_plane::spares(&cluster, &machine.name).await.or_fail(Code::TryAgain)? {
+            let message = format!(
+                "{name} has a copy of the cluster on its disk, and too few others that answer have one"
+            );
+            let next = "`meshboot status` shows the control planes";
+            return Err(Failure::new(Code::Unavailable, message).next(next));
+        }
     }
     reporter.stage("an empty disk");
     machines.pull_plug(&machine).await?;

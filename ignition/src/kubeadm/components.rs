@@ -25,12 +25,18 @@ const LEADER: [(&str, &str); 3] = [
     ("leader-elect-retry-period", "4s"),
 ];
 
+/// More than twice etcd's own times, in milliseconds: a member that is kept waiting for a second is not dead. One that is
+/// takes its leadership with it for five seconds at most.
+const ETCD: [(&str, &str); 2] = [("heartbeat-interval", "250"), ("election-timeout", "2500")];
+
+/// `joins` has further arguments of this machine's etcd.
 pub(super) fn cluster(
     site: &SitePlan,
     name: &NodeName,
     block: Block,
     uplink: Option<&Uplink>,
     wanted: &ControlPlaneSpec,
+    joins: &[(&'static str, String)],
 ) -> Value {
     let api = site.kubernetes.kubeadm_api();
     let vip = block.vip();
@@ -39,6 +45,12 @@ pub(super) fn cluster(
         vec![site.plan.apiserver.to_string(), vip.to_string(), "localhost".to_owned(), "::1".to_owned()];
     api_server_names.extend(outer);
     let etcd_names = [site.plan.etcd.to_string(), vip.to_string(), "localhost".to_owned(), name.to_string()];
+
+    // On every address, so that the anycast one is answered whenever it is there.
+    let listens = ("listen-client-urls", format!("https://[::]:{ETCD_PORT}"));
+    let times = ETCD.map(|(name, value)| (name, value.to_owned()));
+    let own: Vec<_> = std::iter::once(listens).chain(times).collect();
+    let etcd: Vec<_> = with(&own, &wanted.etcd).into_iter().chain(joins.iter().cloned()).collect();
 
     let mut cluster = json!({
         "apiVersion": api.to_string(),
@@ -69,11 +81,7 @@ pub(super) fn cluster(
             "local": {
                 "dataDir": "/var/lib/etcd",
                 "serverCertSANs": etcd_names,
-                // On every address, so that the anycast one is answered whenever it is there.
-                "extraArgs": arguments(api, &with(
-                    &[("listen-client-urls", format!("https://[::]:{ETCD_PORT}"))],
-                    &wanted.etcd,
-                )),
+                "extraArgs": arguments(api, &etcd),
             },
         },
     });

@@ -41,6 +41,37 @@ fn golden_v1beta4() {
     insta::assert_snapshot!("join_v1.33", join(33));
 }
 
+/// On a node of a cluster whose etcd has the seed as its only member.
+fn control_plane(minor: u16) -> String {
+    let (plan, block) = at(minor, node());
+    let (first, firsts) = at(minor, seed());
+    let members = [(&first.machine.name, firsts), (&plan.machine.name, block)];
+    let members = members.map(|(name, block)| format!("{name}={}", etcd_peer(block)));
+    control_plane_config(&plan.site, &plan.machine.name, block, &ControlPlaneSpec::default(), &members)
+}
+
+#[test]
+fn golden_control_planes() {
+    for minor in [20, 28, 33] {
+        insta::assert_snapshot!(format!("control_plane_v1.{minor}"), control_plane(minor));
+    }
+}
+
+/// What differs between the seed's documents and another control plane's is whose they are.
+#[test]
+fn every_control_plane_has_the_seeds_configuration() {
+    for minor in [20, 28, 33] {
+        let cluster = |text: &str| -> Value {
+            let document = text.split("---\n").nth(1).unwrap();
+            let mut cluster: Value = serde_json::from_str(document).unwrap();
+            cluster["apiServer"]["certSANs"].take();
+            cluster["etcd"]["local"].take();
+            cluster
+        };
+        assert_eq!(cluster(&control_plane(minor)), cluster(&init(minor)));
+    }
+}
+
 #[test]
 fn every_document_is_json_of_its_version() {
     for (minor, api) in [(20, "v1beta2"), (21, "v1beta2"), (22, "v1beta3"), (30, "v1beta3"), (31, "v1beta4")]

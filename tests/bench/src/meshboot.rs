@@ -11,7 +11,7 @@ use bootstrap::gateway::settings::{
 };
 use bootstrap::pki::boot;
 use bootstrap::store::redb::RedbStore;
-use ignition::{Cni, KubernetesSource, SitePlan};
+use ignition::{Cni, ControlPlaneSpec, KubernetesSource, SitePlan};
 use mesh::{AddressPlan, Far, Ledger, Link, LinkId, Machine, MachineId, Port, PortIndex, Revision, Role};
 
 use crate::cable::{Cable, FAR_MAC, FAR_PORT, NEAR_MAC, NEAR_PORT, prefix};
@@ -103,6 +103,7 @@ fn settings(content: &Content, folder: &Path) -> Result<GatewaySettings> {
         sources: Vec::new(),
         ledger: folder.join("ledger.redb"),
         netboot: NetbootSettings::default(),
+        control_plane: ControlPlaneSpec::default(),
         boot_authority: None,
         seed: None,
         relay: None,

@@ -192,6 +192,10 @@ fn kind(definition: &Value) -> String {
     if let Some(value) = definition["const"].as_str() {
         return format!("`{value}`");
     }
+    if let Some(values) = definition["enum"].as_array() {
+        let words = values.iter().map(|value| format!("`{}`", value.to_string().trim_matches('"')));
+        return words.collect::<Vec<_>>().join(" or ");
+    }
     let types = match &definition["type"] {
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
         one @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {

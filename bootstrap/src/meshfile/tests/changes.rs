@@ -29,10 +29,10 @@ fn the_same_mesh_has_no_difference_however_it_is_written() {
 #[test]
 fn machines_and_cables_come_and_go() {
     let wanted = "machines:\n- {name: seed, role: seed}\n- {name: a, labels: {size: small, rack: '1'}, taints: \
-                  [slow:NoSchedule]}\n- {name: c, memory: 4GiB}\ncables: [seed:0 - a:0, a:2 - c:0, seed:1 - c:1]\n";
+                  [slow:NoSchedule]}\n- {name: c, memory: 4GiB, role: control-plane}\ncables: [seed:0 - a:0, a:2 - c:0, seed:1 - c:1]\n";
     assert_eq!(
         told(wanted),
-        "- machine b, drained first, with its disk and cables\n+ machine c of 4GiB\n+ cable a:2 - c:0\n+ cable seed:1 - c:1"
+        "- machine b, drained first, with its disk and cables\n+ machine c of 4GiB, one more control plane\n+ cable a:2 - c:0\n+ cable seed:1 - c:1"
     );
     let recabled = RUNNING.replace("b:1 - seed:1", "b:2 - seed:1");
     assert_eq!(told(&recabled), "- cable seed:1 - b:1\n+ cable seed:1 - b:2");
@@ -55,7 +55,10 @@ fn what_a_node_wears_is_changed_at_once_and_what_it_is_given_by_its_power() {
 #[test]
 fn all_that_cannot_be_had_is_told_at_once() {
     let wanted = RUNNING
-        .replace("name: a, ", "name: a, disk: 20GiB, ports: 6, featureGates: {A: true}, kubelet: {v: 1}, ")
+        .replace(
+            "name: a, ",
+            "name: a, role: control-plane, disk: 20GiB, ports: 6, featureGates: {A: true}, kubelet: {v: 1}, ",
+        )
         .replace("{name: seed,", "{name: root,")
         .replace("seed:", "root:");
     let wanted = format!(

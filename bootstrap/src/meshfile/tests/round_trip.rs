@@ -82,12 +82,13 @@ fn node() -> impl Strategy<Value = NodeSpec> {
         vec(taint, 0..3),
         btree_map("[A-Z][A-Za-z0-9]{0,8}", any::<bool>(), 0..3),
         kubelet,
+        any::<bool>(),
     )
-        .prop_map(|(labels, taints, feature_gates, kubelet)| {
+        .prop_map(|(labels, taints, feature_gates, kubelet, control_plane)| {
             let mut seen = BTreeSet::new();
             let different = |taint: &Taint| seen.insert((taint.key.clone(), taint.effect));
             let taints = taints.into_iter().filter(different).collect();
-            NodeSpec { labels, taints, feature_gates, kubelet }
+            NodeSpec { control_plane, labels, taints, feature_gates, kubelet }
         })
 }
 
@@ -117,6 +118,8 @@ fn wanted() -> impl Strategy<Value = Wanted> {
             machines.into_values().unzip();
         // The seed's disk is as large as its image, whatever is said of others.
         machines[0].disk = 10 << 30;
+        // It is one anyway.
+        machines[0].node.control_plane = false;
         let mut used = vec![0_u8; machines.len()];
         let mut laid = Vec::new();
         for (number, index) in (0_u16..).zip(indexes).skip(1) {

@@ -25,6 +25,7 @@ use crate::gateway::settings::Reservation;
     doc = "What is wanted of a machine that may come: whoever serves it looks here. Written by operators.",
     printcolumn(name = "UUID", type_ = "string", json_path = ".spec.uuid"),
     printcolumn(name = "MAC", type_ = "string", json_path = ".spec.mac"),
+    printcolumn(name = "Control-Plane", type_ = "boolean", json_path = ".spec.controlPlane"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +38,9 @@ pub struct ReservationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"))]
     pub mac: Option<String>,
+    /// Whether its node is to be a control plane.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control_plane: bool,
     /// Labels of its node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -73,6 +77,7 @@ impl ReservationSpec {
         Self {
             uuid,
             mac,
+            control_plane: spec.control_plane,
             labels: spec.labels.clone(),
             taints: spec.taints.iter().map(ToString::to_string).collect(),
             feature_gates: spec.feature_gates.clone(),
@@ -100,6 +105,7 @@ impl ReservationSpec {
     pub fn reservation(&self, name: &str) -> Result<Reservation, String> {
         let taints = self.taints.iter().map(|taint| taint.parse());
         let spec = NodeSpec {
+            control_plane: self.control_plane,
             labels: self.labels.clone(),
             taints: taints.collect::<Result<_, _>>().map_err(super::text("spec.taints"))?,
             feature_gates: self.feature_gates.clone(),
@@ -118,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_was_wanted_comes_back() {
-        let json = r#"{"labels":{"rack":"2"},"taints":["slow:NoExecute"],"featureGates":{"A":true},"kubelet":{"v":"4"}}"#;
+        let json = r#"{"labels":{"rack":"2"},"taints":["slow:NoExecute"],"featureGates":{"A":true},"kubelet":{"v":"4"},"controlPlane":true}"#;
         let wanted: NodeSpec = serde_json::from_str(json).unwrap();
         let uuid = Uuid::from_u128(7);
         let object = ReservationSpec::new(Which::Uuid(uuid), &wanted);

@@ -10,6 +10,9 @@ use crate::mesh::{Mesh, meshboot, root};
 /// Those for a grid of a seed and four machines.
 pub(crate) const GRID: [&str; 4] = ["cable-cut", "mirror-gone", "partition", "power-loss"];
 
+/// Those for a ring of four, three of them control planes.
+pub(crate) const RING: [&str; 2] = ["apiserver-lost", "etcd-quorum"];
+
 /// Runs one. Its figures are printed, and its picture lies in `target/experiments`.
 pub(crate) fn passes(mesh: &Mesh, name: &str) {
     let before = mesh.ready_nodes();

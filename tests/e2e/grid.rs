@@ -193,7 +193,7 @@ impl Identity {
 }
 
 /// Whether these nodes are Ready in another boot than before. The API server may be away.
-fn rebooted(mesh: &Mesh, before: &[Identity], names: &[&str]) -> bool {
+pub(crate) fn rebooted(mesh: &Mesh, before: &[Identity], names: &[&str]) -> bool {
     let Some(nodes) = mesh.try_get(&["nodes"]) else { return false };
     names.iter().all(|name| {
         let found = nodes["items"].as_array().unwrap().iter().find(|node| node["metadata"]["name"] == *name);

@@ -9,6 +9,7 @@
 )]
 
 mod book;
+mod control_planes;
 mod docs;
 mod experiments;
 mod faults;

@@ -98,11 +98,12 @@ impl Mesh {
 
     /// The names of the nodes that are Ready, in order.
     pub(crate) fn ready_nodes(&self) -> Vec<String> {
-        let nodes = self.get(&["nodes"]);
-        let mut ready: Vec<String> =
-            nodes["items"].as_array().unwrap().iter().filter(is_ready).map(name).collect();
-        ready.sort();
-        ready
+        ready(&self.get(&["nodes"]))
+    }
+
+    /// Whether it is just these nodes that are Ready. The API server may be away.
+    pub(crate) fn are_ready(&self, names: &[&str]) -> bool {
+        self.try_get(&["nodes"]).is_some_and(|nodes| ready(&nodes) == names)
     }
 
     /// `meshboot status -o json`.
@@ -260,6 +261,13 @@ pub(crate) fn libvirt_objects() -> String {
 
 fn triple() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+fn ready(nodes: &Value) -> Vec<String> {
+    let mut ready: Vec<String> =
+        nodes["items"].as_array().unwrap().iter().filter(is_ready).map(name).collect();
+    ready.sort();
+    ready
 }
 
 fn is_ready(node: &&Value) -> bool {

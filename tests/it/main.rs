@@ -9,6 +9,7 @@
 
 mod cli;
 mod conformance;
+mod control_planes;
 mod docs;
 mod fault;
 mod floor_plan;

@@ -25,6 +25,11 @@ pub(super) const ELSEWHERE: &[Elsewhere] = &[
         "tests/e2e/grid.rs",
         "&[\"libvirt\", \"4\", \"--install-deps\"]",
     ),
+    test(
+        "./deploy libvirt 3 --topology ring --control-planes 3 --install-deps",
+        "tests/e2e/control_planes.rs",
+        "[\"libvirt\", \"3\", \"--topology\", \"ring\", \"--control-planes\", \"3\", \"--install-deps\"]",
+    ),
     test("./deploy -f mesh.yaml", "tests/e2e/line.rs", "\"-f\", \"tests/e2e/line.yaml\""),
     test("./teardown", "tests/e2e/mesh.rs", "join(\"teardown\")"),
     test("cargo xtask ci --install-deps", ".ci/run", "cargo xtask ci --install-deps"),

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use super::{node, seed};
 
+mod promotion;
+
 const MARK: &str = "etc/kubernetes/meshboot-member";
 const CLIENT: &str = "var/lib/kubelet/pki/kubelet-client-current.pem";
 

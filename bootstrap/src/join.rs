@@ -38,7 +38,6 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::approve::WATCH;
 pub use self::certify::Certifier;
 pub use self::token::{Grant, NoGrant, secret};
-use crate::store::crds::MachineObject;
 
 mod approve;
 pub mod certify;
@@ -146,16 +145,6 @@ impl Cluster {
     pub async fn delete_node(&self, name: &NodeName) -> Result<bool> {
         let what = || format!("cannot delete the node {name}");
         delete(Api::<Node>::all(self.client.clone()), name).await.with_context(what)
-    }
-
-    /// Removes a machine and its links from the ledger; whether it was there.
-    ///
-    /// # Errors
-    ///
-    /// The API server refused or did not answer.
-    pub async fn delete_machine(&self, name: &NodeName) -> Result<bool> {
-        let what = || format!("cannot remove the machine {name} from the ledger");
-        delete(Api::<MachineObject>::all(self.client.clone()), name).await.with_context(what)
     }
 
     /// Whether the API server answers.

@@ -1,12 +1,18 @@
 //! The end of a node: its pods leave, then Kubernetes, the ledger and this computer forget it.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use hardware::Plan;
 use hardware::libvirt::{Found, Kind};
+use mesh::store::transact;
+use mesh::{Change, NodeName};
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use super::{Machines, cluster, cut_off, drain, duration};
 use crate::cli::node::DeleteNode;
@@ -17,6 +23,7 @@ use crate::fault;
 use crate::join::Cluster;
 use crate::progress::Reporter;
 use crate::ssh::Ssh;
+use crate::store::KubernetesStore;
 use crate::timeline::journal::Act;
 use crate::verbs::Context;
 
@@ -104,16 +111,36 @@ async fn retire(
 }
 
 /// Its node, its allocations, and the name that was reserved for it.
-async fn forget(cluster: &Cluster, machine: &MachineRecord, removed: &mut Removed) -> Result<(), Failure> {
+async fn forget(
+    cluster: &Cluster,
+    store: Arc<KubernetesStore>,
+    machine: &MachineRecord,
+    removed: &mut Removed,
+) -> Result<(), Failure> {
     let name = &machine.name;
     // The node first: the machine is off, and nobody makes it again.
     if cluster.delete_node(name).await.or_fail(Code::TryAgain)? {
         removed.cluster.push(format!("Node {name}"));
     }
-    if cluster.delete_machine(name).await.or_fail(Code::TryAgain)? {
+    if free(store, name).await? {
         removed.cluster.push(format!("Machine {name}"));
     }
     cluster.release(name).await.or_fail(Code::TryAgain)
+}
+
+/// Removes a machine and its links from the ledger; whether it was there. It is a change like all others: a Machine that is
+/// only deleted may be what the newest change has just written, and whoever makes the next one writes it again.
+async fn free(store: Arc<KubernetesStore>, name: &NodeName) -> Result<bool, Failure> {
+    let machine = name.clone();
+    let work = move || {
+        transact(&*store, |ledger| {
+            let id = ledger.machines().find(|one| one.name == machine).map(|one| one.id);
+            Ok::<_, Infallible>((id.is_some(), id.map(Change::Remove)))
+        })
+    };
+    let what = || format!("cannot remove the machine {name} from the ledger");
+    let done = tokio::task::spawn_blocking(work).await.with_context(what).or_fail(Code::Software)?;
+    done.with_context(what).or_fail(Code::TryAgain)
 }
 
 // === impl Machines ===
@@ -145,7 +172,10 @@ impl Machines<'_> {
         let mut removed =
             Removed { event: "result", machine: machine.name.to_string(), ..Removed::default() };
         if let Some(cluster) = cluster {
-            forget(cluster, machine, &mut removed).await?;
+            let kubeconfig = self.directory().kubeconfig();
+            let store =
+                KubernetesStore::new(kubeconfig, self.deployment.addresses.clone(), Handle::current());
+            forget(cluster, Arc::new(store), machine, &mut removed).await?;
         }
         let rest = self.remove(machine).await?;
         removed.objects = rest.objects;

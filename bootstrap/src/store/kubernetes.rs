@@ -18,7 +18,9 @@
 //! object of such a machine that is not younger is none. That also lets a relay remove a machine, which has no
 //! right to delete objects; who has it sweeps.
 //!
-//! An operator who deletes a `Machine` by hand removes the machine and its links from the ledger.
+//! An operator who deletes a `Machine` by hand removes the machine and its links from the ledger, unless the newest change
+//! is the one that wrote it: then readers still see it, and the next writer writes it again. `meshboot node delete` makes a
+//! change of it instead.
 //!
 //! Calls block for at most twenty seconds and belong on a thread that may block, not on one that drives a runtime.
 

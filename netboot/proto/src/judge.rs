@@ -290,7 +290,7 @@ impl Judge {
             self.find(LinkFault::Looped { port }, now);
             return false;
         }
-        if !mac.is_unicast() {
+        if !mac.is_unicast() || mac == self.host_end() {
             return true;
         }
         self.turns.retain(|(_, at)| now.saturating_duration_since(*at) < TURNS_WINDOW);
@@ -306,6 +306,15 @@ impl Judge {
             }
         }
         true
+    }
+
+    /// The other end of this port where it is a virtual machine's: libvirt gives the host's interface the port's own address with
+    /// FE in front. A host that was not told otherwise looks there for a router when it is made, which is while the machine
+    /// runs if that is put back from a snapshot, or moved. It is nobody's machine.
+    fn host_end(&self) -> Mac {
+        let [_, rest @ ..] = self.config.mac.0;
+        let [a, b, c, d, e] = rest;
+        Mac([0xfe, a, b, c, d, e])
     }
 
     fn judge_turns(&mut self, now: Instant) {

@@ -151,6 +151,22 @@ fn two_machines_take_turns_and_one_that_replaces_another_does_not() {
 }
 
 #[test]
+fn the_host_of_a_virtual_port_is_no_machine() {
+    let mut judge = judge();
+    let mut speak = |mac: Mac, second| {
+        judge.handle_icmp6(&peer(mac), &of_a_node(), after(second));
+        judge.judgement().serves
+    };
+    let Mac([_, a, b, c, d, e]) = OURS;
+    for turn in 0..5 {
+        assert!(speak(Mac([0xfe, a, b, c, d, e]), 2 * turn) && speak(station(1), 2 * turn + 1));
+    }
+    // Of another port it may be one.
+    let another = Mac([0xfe, a, b, c, d, e ^ 1]);
+    assert!(!(0..5).all(|turn| speak(another, 20 + 2 * turn) && speak(station(1), 21 + 2 * turn)));
+}
+
+#[test]
 fn a_dock_whose_firmware_has_another_address_than_its_system_is_one_machine() {
     let mut judge = judge();
     for boot in 0..10 {

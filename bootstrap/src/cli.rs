@@ -95,6 +95,12 @@ pub enum Verb {
         #[arg(long)]
         install_deps: bool,
     },
+    /// Print the JSON Schema of what a verb answers with `-o json`, or of a file; without a name, which there are.
+    Schema {
+        /// The verb's words, as node list; events, for what any verb may say before; mesh or experiment, for the files.
+        #[arg(value_name = "NAME")]
+        words: Vec<String>,
+    },
     /// Write pages for man(1), one for each verb.
     Man {
         /// Where to.
@@ -351,6 +357,7 @@ impl Verb {
             | Self::Config(_)
             | Self::Site(_)
             | Self::Deps { .. }
+            | Self::Schema { .. }
             | Self::Man { .. }
             | Self::Completions { .. }
             | Self::ForceLink { .. } => false,

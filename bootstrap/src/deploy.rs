@@ -16,6 +16,7 @@ use hardware::{DeploymentId, Libvirt, MachineNumber, Plan, accel};
 use images::catalog::Catalog;
 use images::registry::USER;
 use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::deployment::{Deployment, Directory, Lock, seed_addresses};
@@ -33,12 +34,15 @@ pub mod usb;
 pub(crate) mod wait;
 
 /// What a deployment came to.
-#[derive(Debug, Serialize)]
-struct Summary {
-    event: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Summary {
+    /// Every machine, the seed first.
     machines: Vec<MachineView>,
+    /// How long each stage took.
     stages: Vec<StageTime>,
+    /// How long all of it took.
     seconds: f64,
+    /// What to do next.
     next: String,
 }
 
@@ -171,7 +175,7 @@ impl Making<'_> {
             directory.text()
         ));
         let observation = machines.machines;
-        let summary = Summary { event: "result", machines: observation, stages, seconds, next };
+        let summary = Summary { machines: observation, stages, seconds, next };
         self.reporter.result(&summary, &text);
         Ok(())
     }

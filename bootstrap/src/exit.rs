@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
+
 /// Exit codes, as `sysexits.h` has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -103,6 +105,11 @@ impl Code {
         Self::NoPermission,
         Self::Config,
     ];
+
+    /// The schema of a code's number.
+    pub(crate) fn numbers(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": Self::ALL.map(Self::number) })
+    }
 
     /// Its name in `sysexits.h`.
     #[must_use]

@@ -10,14 +10,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::plan::Experiment;
 use self::report::Report;
 use self::shipped::{SHIPPED, Shipped};
 use self::stage::Stage;
+use crate::answers::Good;
 use crate::cli::experiment::{Experiment as Verb, RunExperiment};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::meshfile;
 use crate::progress::{self, Reporter};
 use crate::status::columns;
 use crate::timeline::{collect, svg};
@@ -40,12 +43,28 @@ pub mod written;
 const BEFORE: u64 = 2_000_000;
 
 /// One line of the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Row {
+    /// Its name.
     name: &'static str,
+    /// What it is about.
     title: String,
+    /// How many machines it takes, the seed among them.
     machines: usize,
+    /// How many control planes it takes.
     control_planes: usize,
+}
+
+/// The experiments that come with the program.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct List {
+    experiments: Vec<Row>,
+}
+
+/// The JSON Schema of an experiment's file.
+#[must_use]
+pub fn schema() -> String {
+    meshfile::schema_of::<written::Written>("experiment")
 }
 
 /// Does what the verb says.
@@ -116,15 +135,15 @@ fn check(name: &str, set: &[(String, String)], reporter: &Reporter) -> Result<()
         count(probes.len(), "probe"),
         count(expectations.len(), "expectation")
     );
-    reporter.result(&serde_json::json!({ "event": "result", "good": true }), &text);
+    reporter.result(&Good::ANSWER, &text);
     Ok(())
 }
 
 fn list(reporter: &Reporter) -> Result<(), Failure> {
-    let mut rows = Vec::new();
+    let mut experiments = Vec::new();
     for shipped in SHIPPED {
         let experiment = check::read(shipped.name, shipped.text, &BTreeMap::new()).or_fail(Code::Software)?;
-        rows.push(Row {
+        experiments.push(Row {
             name: shipped.name,
             title: experiment.title,
             machines: experiment.needs.machines,
@@ -132,11 +151,11 @@ fn list(reporter: &Reporter) -> Result<(), Failure> {
         });
     }
     let header = ["NAME", "MACHINES", "CONTROL PLANES", "WHAT"].map(str::to_owned);
-    let lines = rows.iter().map(|row| {
+    let lines = experiments.iter().map(|row| {
         [row.name.to_owned(), row.machines.to_string(), row.control_planes.to_string(), row.title.clone()]
     });
     let text = columns(&std::iter::once(header).chain(lines).collect::<Vec<_>>());
-    reporter.result(&serde_json::json!({ "event": "result", "experiments": rows }), &text);
+    reporter.result(&List { experiments }, &text);
     Ok(())
 }
 

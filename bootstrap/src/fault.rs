@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::agenda::Why;
@@ -49,16 +50,14 @@ const LATE: Duration = Duration::from_mins(3);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What became of what was asked.
-#[derive(Debug, Serialize)]
-struct Made {
-    event: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Made {
     fault: View,
 }
 
 /// What was undone.
-#[derive(Debug, Serialize)]
-struct Cleared {
-    event: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Cleared {
     /// The faults that are no more.
     cleared: Vec<String>,
 }
@@ -279,7 +278,7 @@ async fn tell(
         None => format!("{id}: {asked}; until `meshboot fault clear {id}`"),
     };
     let partition = left_out(directory, asked)?;
-    reporter.result(&Made { event: "result", fault }, &format!("{text}{partition}"));
+    reporter.result(&Made { fault }, &format!("{text}{partition}"));
     if wait { wait_for_end(directory, record, reporter).await } else { Ok(()) }
 }
 
@@ -347,7 +346,7 @@ async fn clear(
         ids => format!("{} {}", if forget { "forgotten:" } else { "undone:" }, ids.join(", ")),
     };
     if !text.is_empty() {
-        reporter.result(&Cleared { event: "result", cleared }, &text);
+        reporter.result(&Cleared { cleared }, &text);
     }
     let others = failed.len().saturating_sub(1);
     match failed.into_iter().next() {
@@ -414,7 +413,7 @@ async fn undo_all(
     }
     let text =
         if cleared.is_empty() { nothing.to_owned() } else { format!("undone: {}", cleared.join(", ")) };
-    reporter.result(&Cleared { event: "result", cleared }, &text);
+    reporter.result(&Cleared { cleared }, &text);
     Ok(())
 }
 

@@ -15,7 +15,8 @@ use images::progress::Progress;
 use images::seed_store::seed_store;
 use images::store::Reference;
 use indicatif::HumanBytes;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::cli::ImageOptions;
 use crate::deps;
@@ -27,9 +28,17 @@ use crate::verbs::Context;
 mod containers;
 mod outside;
 
+pub(crate) use containers::{List, Loaded, Removed, Saved, Verified};
 pub use containers::{list, load, remove, save, verify};
 use containers::{loaded, preload};
+pub(crate) use outside::{AllMissing, AllPulled, Sbom};
 pub use outside::{missing, need_nothing, pull, sbom};
+
+/// Images that were made, or were up to date.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Built {
+    catalog: Catalog,
+}
 
 /// Where a seed's disk is written to.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +72,8 @@ pub async fn build(context: &Context, options: &ImageOptions, reporter: &Reporte
     deps::provide(&missing_tools(&context.settings), options.install_deps, reporter).await?;
     let catalog = obtain(context, reporter).await?;
     reporter.finish();
-    reporter.result(&json!({ "event": "result", "catalog": catalog }), &describe(&catalog));
+    let text = describe(&catalog);
+    reporter.result(&Built { catalog }, &text);
     Ok(())
 }
 

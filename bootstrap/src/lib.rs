@@ -1,6 +1,7 @@
 //! The top floor: the command line, settings, and the roles composed of the rooms below. Start with [`verbs`] for what an
 //! operator does, and with [`gateway`] for the service that runs on every seed and node.
 
+pub mod answers;
 pub mod anycast;
 pub mod cli;
 pub mod control_plane;

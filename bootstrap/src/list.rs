@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use hardware::libvirt::{Found, Kind};
 use hardware::{DeploymentId, Libvirt};
 use mesh::plan::APISERVER_PORT;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::deployment::{Deployment, Directory};
@@ -18,13 +19,14 @@ use crate::progress::Reporter;
 use crate::status::columns;
 
 /// One mesh.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Listed {
     /// Its profile; none if it has none, or if its files are lost.
     pub profile: Option<String>,
     /// Where its files are, or were.
     pub directory: String,
     /// What its objects are known by.
+    #[schemars(with = "String", extend("format" = "uuid"))]
     pub id: DeploymentId,
     /// How it is.
     pub state: State,
@@ -37,7 +39,7 @@ pub struct Listed {
 }
 
 /// How a mesh is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// All of its machines became Ready.
@@ -53,9 +55,8 @@ pub enum State {
 }
 
 /// All that there is.
-#[derive(Debug, Serialize)]
-struct List {
-    event: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct List {
     meshes: Vec<Listed>,
     /// Why libvirt said nothing, if it did not.
     libvirt: Option<String>,
@@ -88,7 +89,7 @@ pub async fn run(plain: &Path, reporter: &Reporter) -> Result<(), Failure> {
     }
     let meshes = listed(&records, &objects);
     let text = table(&meshes, objects.silence.as_deref());
-    reporter.result(&List { event: "result", meshes, libvirt: objects.silence }, &text);
+    reporter.result(&List { meshes, libvirt: objects.silence }, &text);
     Ok(())
 }
 

@@ -7,12 +7,21 @@ use anyhow::{Context as _, Result};
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::cli::Cli;
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::{self, Reporter};
 
 const NAME: &str = "meshboot";
+
+/// Pages that were written.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Pages {
+    /// Their files' names.
+    pages: Vec<String>,
+}
 
 /// Writes a page for the program and for each of its verbs, but for those that only machines use.
 ///
@@ -27,10 +36,9 @@ pub fn pages(directory: &Path, reporter: &Reporter) -> Result<(), Failure> {
     program.build();
     let mut pages = Vec::new();
     write(&program, directory, &mut pages).or_fail(Code::Io)?;
-    let result = serde_json::json!({ "event": "result", "pages": pages });
     let place = directory.display();
     let text = format!("{} pages are in {place}: man -l {place}/{NAME}.1", pages.len());
-    reporter.result(&result, &text);
+    reporter.result(&Pages { pages }, &text);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub use given::Given;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use plan::MeshPlan;
 pub use schema::schema;
+pub(crate) use schema::schema_of;
 pub use written::{API_VERSION, CONTROL_PLANES, KIND, Written};
 
 /// Reads the text of a file of another kind: what can be read of it, and what is wrong with how it is written.

@@ -32,6 +32,13 @@ mod list;
 mod power;
 mod reach;
 
+pub(crate) use add::{Added, Reserved};
+pub(crate) use apply::Changed;
+pub(crate) use delete::Removed;
+pub(crate) use list::{Address, List};
+pub(crate) use power::{Started, Stopped};
+pub(crate) use reach::{AllSaid, Saved};
+
 /// Does what the verb says.
 ///
 /// # Errors

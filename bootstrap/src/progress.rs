@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
+use crate::answers::{self, Answer};
 use crate::exit::{Code, Failure, OrFail as _};
 
 const TICK: Duration = Duration::from_millis(120);
@@ -47,8 +48,65 @@ struct State {
     told: Option<Instant>,
 }
 
+/// What a program may be told before a command's answer, or in place of one.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A stage begins.
+    Stage {
+        /// Its name.
+        stage: String,
+    },
+    /// A stage is over.
+    StageDone {
+        /// Its name.
+        stage: String,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// How far a stage is; told now and then.
+    Progress {
+        /// So many octets are done.
+        done: u64,
+        /// Of so many, if that is known.
+        total: Option<u64>,
+    },
+    /// Something is waited for. The same reason is told once.
+    Waiting {
+        /// What is waited for.
+        reason: String,
+        /// For how long at most it still will be.
+        seconds_left: u64,
+    },
+    /// Something happened.
+    Line {
+        /// What.
+        text: String,
+    },
+    /// A line of some tool's.
+    Detail {
+        /// The line.
+        text: String,
+    },
+    /// Something that the user should read.
+    Warning {
+        /// What.
+        text: String,
+    },
+    /// The command failed; nothing follows.
+    Error {
+        /// The exit code.
+        #[schemars(schema_with = "Code::numbers")]
+        code: u8,
+        /// What was attempted on what, and why it failed.
+        error: String,
+        /// What to do next, where that is known.
+        next: Option<String>,
+    },
+}
+
 /// How long a stage took.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StageTime {
     /// The stage.
     pub stage: String,
@@ -94,7 +152,7 @@ impl Reporter {
             state.told = None;
         });
         match (&self.bar, self.output) {
-            (_, Output::Json) => self.event(&json!({ "event": "stage", "stage": name })),
+            (_, Output::Json) => told(&Event::Stage { stage: name.to_owned() }),
             (Some(bar), Output::Text) => {
                 bar.set_style(spinner());
                 bar.set_message(name.to_owned());
@@ -115,7 +173,7 @@ impl Reporter {
         match (&self.bar, self.output) {
             (_, Output::Json) => {
                 if due {
-                    self.event(&json!({ "event": "progress", "done": done, "total": total }));
+                    told(&Event::Progress { done, total });
                 }
             }
             (Some(bar), Output::Text) => {
@@ -154,7 +212,7 @@ impl Reporter {
             }
             (None, Output::Text) if is_new => say(&format!("    {reason}")),
             (_, Output::Json) if is_new => {
-                self.event(&json!({ "event": "waiting", "reason": reason, "seconds_left": left.as_secs() }))
+                told(&Event::Waiting { reason: reason.to_owned(), seconds_left: left.as_secs() })
             }
             (None, Output::Text) | (_, Output::Json) => {}
         }
@@ -163,7 +221,7 @@ impl Reporter {
     /// Something that happened.
     pub fn line(&self, text: &str) {
         match (&self.bar, self.output) {
-            (_, Output::Json) => self.event(&json!({ "event": "line", "text": text })),
+            (_, Output::Json) => told(&Event::Line { text: text.to_owned() }),
             (Some(bar), Output::Text) => bar.println(format!("    {text}")),
             (None, Output::Text) => say(&format!("    {text}")),
         }
@@ -172,7 +230,7 @@ impl Reporter {
     /// A line of some tool's: of interest on a terminal for a moment, else only to who asks for more.
     pub fn detail(&self, text: &str) {
         match (&self.bar, self.output) {
-            (_, Output::Json) => self.event(&json!({ "event": "detail", "text": text })),
+            (_, Output::Json) => told(&Event::Detail { text: text.to_owned() }),
             (Some(bar), Output::Text) => {
                 let stage =
                     self.with(|state| state.stage.clone().map(|(stage, _)| stage)).unwrap_or_default();
@@ -185,7 +243,7 @@ impl Reporter {
     /// Something that the user should read.
     pub fn warn(&self, text: &str) {
         match (&self.bar, self.output) {
-            (_, Output::Json) => self.event(&json!({ "event": "warning", "text": text })),
+            (_, Output::Json) => told(&Event::Warning { text: text.to_owned() }),
             (Some(bar), Output::Text) => bar.println(format!("warning: {text}")),
             (None, Output::Text) => say(&format!("warning: {text}")),
         }
@@ -206,14 +264,14 @@ impl Reporter {
         self.begun.elapsed()
     }
 
-    /// The result: `text` for people, `value` for programs. It goes to standard output.
-    pub fn result(&self, value: &impl Serialize, text: &str) {
+    /// The result: `text` for people, `answer` for programs. It goes to standard output.
+    pub fn result(&self, answer: &impl Answer, text: &str) {
         if self.silent {
             return;
         }
         match self.output {
-            Output::Json => match serde_json::to_value(value) {
-                Ok(value) => self.event(&value),
+            Output::Json => match answers::line(answer) {
+                Ok(line) => out(&line),
                 Err(error) => tracing::error!(%error, "the result cannot be written as JSON"),
             },
             Output::Text => out(text.trim_end()),
@@ -229,9 +287,7 @@ impl Reporter {
         });
         let Some(time) = ended else { return };
         match (&self.bar, self.output) {
-            (_, Output::Json) => {
-                self.event(&json!({ "event": "stage-done", "stage": time.stage, "seconds": time.seconds }))
-            }
+            (_, Output::Json) => told(&Event::StageDone { stage: time.stage, seconds: time.seconds }),
             (Some(bar), Output::Text) => bar.println(format!("  ✓ {} ({:.1} s)", time.stage, time.seconds)),
             (None, Output::Text) => say(&format!("    done in {:.1} s", time.seconds)),
         }
@@ -239,10 +295,6 @@ impl Reporter {
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn event(&self, event: &serde_json::Value) {
-        out(&event.to_string());
     }
 }
 
@@ -258,12 +310,19 @@ impl Drop for Reporter {
 pub fn report_failure(output: Output, failure: &Failure) {
     let message = failure.message();
     if output == Output::Json {
-        let code = failure.code.number();
-        out(&json!({ "event": "error", "code": code, "error": message, "next": failure.next }).to_string());
+        let (code, next) = (failure.code.number(), failure.next.clone());
+        told(&Event::Error { code, error: message.clone(), next });
     }
     say(&format!("meshboot: {message}"));
     if let Some(next) = &failure.next {
         say(&format!("  next: {next}"));
+    }
+}
+
+fn told(event: &Event) {
+    match serde_json::to_string(event) {
+        Ok(line) => out(&line),
+        Err(error) => tracing::error!(%error, "an event cannot be written as JSON"),
     }
 }
 

@@ -16,6 +16,7 @@ use hardware::virsh::DomainState;
 use hardware::{Libvirt, MachineNumber, host};
 use indicatif::HumanBytes;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::snapshot::Snapshot;
@@ -29,6 +30,9 @@ use crate::verbs::Context;
 
 mod restore;
 mod save;
+
+pub(crate) use restore::Restored;
+pub(crate) use save::Saved;
 
 /// The directory of all snapshots, in the deployment's.
 pub const FOLDER: &str = "snapshots";
@@ -58,12 +62,29 @@ struct Powered {
 }
 
 /// One line of the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Row {
+    /// Its name.
     name: String,
+    /// When the mesh was paused.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     at: Timestamp,
+    /// How many machines it has.
     machines: usize,
+    /// What it takes up.
     bytes: u64,
+}
+
+/// The snapshots of a mesh.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct List {
+    snapshots: Vec<Row>,
+}
+
+/// A snapshot that is no more.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Deleted {
+    deleted: String,
 }
 
 /// A snapshot's place.
@@ -92,8 +113,7 @@ pub async fn run(context: &Context, verb: &Snapshot, reporter: &Reporter) -> Res
             }
             let what = || format!("cannot remove {}", place.0.display());
             fs::remove_dir_all(&place.0).with_context(what).or_fail(Code::Io)?;
-            let result = serde_json::json!({ "event": "result", "deleted": name });
-            reporter.result(&result, &format!("the snapshot {name} is gone"));
+            reporter.result(&Deleted { deleted: name.clone() }, &format!("the snapshot {name} is gone"));
             Ok(())
         }
     }
@@ -101,14 +121,14 @@ pub async fn run(context: &Context, verb: &Snapshot, reporter: &Reporter) -> Res
 
 fn list(directory: &Directory, reporter: &Reporter) -> Result<(), Failure> {
     directory.require()?;
-    let rows = rows(directory)?;
+    let snapshots = rows(directory)?;
     let header = ["NAME", "AT", "MACHINES", "SIZE"].map(str::to_owned);
-    let lines = rows.iter().map(|row| {
+    let lines = snapshots.iter().map(|row| {
         let at = row.at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
         [row.name.clone(), at, row.machines.to_string(), HumanBytes(row.bytes).to_string()]
     });
     let text = columns(&std::iter::once(header).chain(lines).collect::<Vec<_>>());
-    reporter.result(&serde_json::json!({ "event": "result", "snapshots": rows }), &text);
+    reporter.result(&List { snapshots }, &text);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use hardware::{End, MachineNumber};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
 use mesh::{AddressPlan, Block, EventPage, LinkFault, LinkStatus, Mac, Machine, MachineId, Stage, Timeline};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -31,7 +32,7 @@ const PAGE_LIMIT: Duration = Duration::from_secs(3);
 const API_LIMIT: Duration = Duration::from_secs(5);
 
 /// All that is known of one machine.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct MachineView {
     /// Its number; 0 is the seed. None for a machine that the deployment did not make.
     pub number: Option<u16>,
@@ -62,7 +63,7 @@ pub struct MachineView {
 }
 
 /// What every witness said.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Observation {
     /// Every machine, the seed first.
     pub machines: Vec<MachineView>,
@@ -75,7 +76,7 @@ pub struct Observation {
 }
 
 /// A link with which something is wrong.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct FaultyLink {
     /// Its near end, as `node1 port 2`.
     pub near: String,

@@ -8,6 +8,7 @@ use hardware::daemon::{self, Ensured};
 use hardware::libvirt::{Found, RemoveError};
 use hardware::process::RunError;
 use hardware::{DeploymentId, Libvirt};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::deployment::{Deployment, Directory};
@@ -17,7 +18,7 @@ use crate::progress::Reporter;
 use crate::timeline::journal;
 
 /// What was removed.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Removed {
     /// Domains, by name.
     pub domains: Vec<String>,

@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use mesh::EventPage;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::clock::Clock;
@@ -57,7 +58,7 @@ pub struct Timeline {
 }
 
 /// A node that told what happened to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Witness {
     /// Its machine.
     pub machine: String,
@@ -70,23 +71,28 @@ pub struct Witness {
 }
 
 /// One entry, as programs get it.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    event: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Line<'a> {
+    /// When, for people: the moment of `at`, by RFC 3339.
     time: String,
+    /// What happened, for people.
     text: String,
     #[serde(flatten)]
     entry: &'a Entry,
 }
 
 /// What follows the entries, for programs.
-#[derive(Debug, Serialize)]
-struct Summary<'a> {
-    event: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Summary<'a> {
+    /// How many entries there were.
     entries: usize,
+    /// The machines, in the order in which they are shown.
     machines: &'a [String],
+    /// The nodes that told.
     witnesses: &'a [Witness],
+    /// Who was asked and said nothing, and why, where that is known.
     silent: &'a [String],
+    /// Where the picture is.
     svg: Option<&'a Path>,
 }
 
@@ -172,11 +178,10 @@ impl Timeline {
         if reporter.output() == Output::Json {
             for entry in &self.entries {
                 let (time, text) = (text::rfc3339(entry.at), entry.text(&self.names));
-                reporter.result(&Line { event: "entry", time, text, entry }, "");
+                reporter.result(&Line { time, text, entry }, "");
             }
         }
         let summary = Summary {
-            event: "result",
             entries: self.entries.len(),
             machines: &self.machines,
             witnesses: &self.witnesses,

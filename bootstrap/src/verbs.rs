@@ -4,9 +4,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::answers::{self, Good};
 use crate::cli::experiment::Experiment;
 use crate::cli::fault::Fault;
 use crate::cli::mesh::Specs;
@@ -24,7 +27,7 @@ use crate::{
 
 mod mesh;
 
-pub(crate) use mesh::tell;
+pub(crate) use mesh::{Shown, Told, tell};
 
 /// Settings that are read if they are there and no others are named.
 const DEFAULT_SETTINGS: &str = "meshboot.toml";
@@ -42,6 +45,18 @@ pub struct Context {
     pub directory: Directory,
     /// What was fetched and built.
     pub cache: PathBuf,
+}
+
+/// Settings that were written for a new site.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct NewSite {
+    /// Where they are.
+    file: PathBuf,
+    /// The site.
+    #[schemars(with = "String", extend("format" = "uuid"))]
+    id: Uuid,
+    /// The site's range of addresses.
+    prefix: String,
 }
 
 /// Does what the command line says.
@@ -71,6 +86,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         | Verb::Config(_)
         | Verb::Site(_)
         | Verb::Deps { .. }
+        | Verb::Schema { .. }
         | Verb::Man { .. }
         | Verb::Completions { .. }
         | Verb::ForceLink { .. } => {}
@@ -154,7 +170,7 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
         Verb::Image(Image::Verify) => image::verify(&cache(&cli)?, &reporter),
         Verb::Config(Config::Check) => {
             context(&cli, given(&cli)?)?;
-            reporter.result(&serde_json::json!({ "event": "result", "good": true }), "the settings are good");
+            reporter.result(&Good::ANSWER, "the settings are good");
             Ok(())
         }
         Verb::Config(Config::Example) => {
@@ -172,9 +188,10 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
             let mut missing = deps::missing_for_libvirt(context.settings.libvirt.cpus).await;
             missing.extend(image::missing_tools(&context.settings));
             deps::provide(&missing, *install_deps, &reporter).await?;
-            reporter.result(&serde_json::json!({ "event": "result", "good": true }), "nothing is missing");
+            reporter.result(&Good::ANSWER, "nothing is missing");
             Ok(())
         }
+        Verb::Schema { words } => answers::run(words, &reporter),
         Verb::Man { directory } => crate::manual::pages(directory, &reporter),
         Verb::Completions { shell } => crate::manual::completions(*shell),
         Verb::ForceLink { ports, undo } => {
@@ -283,9 +300,8 @@ fn new_site(file: &Path, reporter: &Reporter) -> Result<(), Failure> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
     let written = made.and_then(|mut file| file.write_all(text.as_bytes()));
     written.with_context(|| format!("cannot write {}", file.display())).or_fail(Code::CannotCreate)?;
-    let result =
-        serde_json::json!({ "event": "result", "file": file, "id": id, "prefix": prefix.to_string() });
-    reporter.result(&result, &format!("{} has the site {id} with {prefix}", file.display()));
+    let made = NewSite { file: file.to_owned(), id, prefix: prefix.to_string() };
+    reporter.result(&made, &format!("{} has the site {id} with {prefix}", file.display()));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::future::join_all;
 use jiff::Timestamp;
 use mesh::{Boot, LinkStatus, Machine, Stage, Step, Timeline};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::deployment::Directory;
@@ -29,7 +30,7 @@ pub struct Witness {
 }
 
 /// The last boot of one link.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Account {
     /// The machine at the near end.
     pub near: String,
@@ -56,9 +57,9 @@ pub struct Account {
 }
 
 /// What was found.
-#[derive(Debug, Serialize)]
-struct Found {
-    event: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Found {
+    /// The last boot of each link that is meant.
     links: Vec<Account>,
 }
 
@@ -90,7 +91,7 @@ pub async fn run(directory: &Directory, target: &str, reporter: &Reporter) -> Re
         );
     }
     let text: Vec<String> = links.iter().map(|account| account.text(millis())).collect();
-    reporter.result(&Found { event: "result", links }, &text.join("\n"));
+    reporter.result(&Found { links }, &text.join("\n"));
     Ok(())
 }
 

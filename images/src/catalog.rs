@@ -19,6 +19,7 @@ const FILE: &str = "catalog.json";
 
 /// A file that machines boot, known by its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Artefact {
     /// Of all its bytes.
     pub sha256: Digest,
@@ -30,6 +31,7 @@ pub struct Artefact {
 
 /// One set of images that belong together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Catalog {
     /// Known by this, in the cache.
     pub id: String,

@@ -31,6 +31,8 @@ pub mod progress;
 pub mod root;
 pub mod save;
 pub mod sbom;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod seed_store;
 mod squashfs;
 pub mod tidy;

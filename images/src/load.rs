@@ -41,6 +41,7 @@ pub struct Loaded {
 
 /// An image of the store, as people list it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listed {
     /// Its name.
     pub reference: Reference,

@@ -44,6 +44,7 @@ pub enum SbomError {
 
 /// A package of Debian's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Package {
     /// Its name.
     pub name: String,

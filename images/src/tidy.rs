@@ -9,6 +9,7 @@ use crate::store::{Digest, Reference, Store, StoreError, Verdict};
 
 /// What a look through the store found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Checked {
     /// How many blobs there are.
     pub blobs: u64,
@@ -20,6 +21,7 @@ pub struct Checked {
 
 /// What is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Wrong {
     /// An image's name, or a blob's digest.
     pub what: String,

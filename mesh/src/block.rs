@@ -43,6 +43,7 @@ pub struct BlockError(pub Ipv6Net);
 
 /// The number of a mesh port of a machine, from 0; always below [`MAX_PORTS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "u8", into = "u8")]
 pub struct PortIndex(u8);
 

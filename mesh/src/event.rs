@@ -44,6 +44,7 @@ pub struct Moment {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Happening {
     /// The gateway service was started.
@@ -83,6 +84,7 @@ pub enum Happening {
     /// A route to another machine's block, or to an anycast address, has another number of next hops.
     Route {
         /// Where it leads.
+        #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::net"))]
         to: Ipv6Net,
         /// How many next hops it has; 0 if nothing leads there any more.
         paths: u16,

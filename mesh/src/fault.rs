@@ -13,6 +13,7 @@ use crate::Mac;
 
 /// What is wrong with a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum LinkFault {
     /// What one of this machine's ports sends arrives on this one.
@@ -37,6 +38,7 @@ pub enum LinkFault {
         /// Who advertises them.
         router: Ipv6Addr,
         /// The addresses.
+        #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::net"))]
         net: Ipv6Net,
     },
     /// A router that is no node of this mesh advertises itself.

@@ -16,6 +16,8 @@ pub mod link;
 pub mod mac;
 pub mod machine;
 pub mod plan;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod stage;
 pub mod store;
 pub mod timeline;

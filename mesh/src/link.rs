@@ -8,6 +8,7 @@ use crate::{LinkPrefix, Mac, MachineId, PortIndex};
 
 /// A link is named by its near end: the machine that serves, and the port it serves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LinkId {
     /// The machine at the near end.
     pub near: MachineId,

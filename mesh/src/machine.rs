@@ -22,6 +22,7 @@ pub struct MachineId(pub Uuid);
 
 /// A node's name: one RFC 1123 label of at most 63 characters, as Kubernetes and DNS want it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeName(String);
 

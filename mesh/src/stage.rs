@@ -9,6 +9,7 @@ use crate::{LinkFault, LinkId, Mac, MachineId, NodeName};
 
 /// One step of a boot, in the order in which they happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// No cable, or no power at the other end.

@@ -28,6 +28,7 @@ pub struct Timeline {
 
 /// One boot, or the time in which none began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Boot {
     /// Its steps in their order; the last one goes on, or was the last before the next boot began.
     pub steps: VecDeque<Step>,
@@ -37,6 +38,7 @@ pub struct Boot {
 
 /// A stage of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Step {
     /// The stage.
     pub stage: Stage,
@@ -52,6 +54,7 @@ pub struct Step {
 
 /// How much was heard from the far end in one boot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Heard {
     /// Router solicitations.
     pub solicitations: u64,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bootstrap::gateway::settings::STATUS_PORT;
 use serde_json::Value;
+use tests::answers;
 
 /// With this in the environment a test uses the mesh that is there and leaves it as it is, for those who write tests.
 const ATTACH: &str = "MESHBOOT_TEST_ATTACH";
@@ -247,9 +248,12 @@ pub(crate) fn binary() -> PathBuf {
     root().join("target").join(triple()).join("release/meshboot")
 }
 
-/// What it says to these words.
+/// What it says to these words; if that is for programs, it is of the form that is published.
 pub(crate) fn meshboot(arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).current_dir(root()).stdin(Stdio::null()).output().unwrap()
+    let mut command = Command::new(binary());
+    let output = command.args(arguments).current_dir(root()).stdin(Stdio::null()).output().unwrap();
+    answers::are_published(arguments, &output.stdout).unwrap();
+    output
 }
 
 /// What `virsh list --all --name` and `virsh net-list --all --name` say.

@@ -1,6 +1,7 @@
 //! The command line with the real binary: what is refused, with which words and exit code, and that nothing is
 //! left behind.
 
+mod answers;
 mod experiment;
 pub(crate) mod explain;
 mod image;
@@ -47,7 +48,10 @@ impl Desk {
 
     fn run(&self, arguments: &[&str]) -> Result<Output> {
         let run = self.command(arguments).output();
-        run.with_context(|| format!("cannot run {}: cargo build -p bootstrap", binary().display()))
+        let run =
+            run.with_context(|| format!("cannot run {}: cargo build -p bootstrap", binary().display()))?;
+        tests::answers::are_published(arguments, &run.stdout)?;
+        Ok(run)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -3,7 +3,7 @@
 
 mod elsewhere;
 mod facts;
-mod generated;
+pub(crate) mod generated;
 mod links;
 mod manual;
 mod shown;

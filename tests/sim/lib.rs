@@ -8,6 +8,7 @@
 )]
 
 pub mod advertise;
+pub mod answers;
 pub mod book;
 pub mod debian;
 pub mod firmware;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use mesh::NodeName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::decide::Observed;
 
 /// The control planes, and those that are to become one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Board {
     /// The members of etcd by the names of their nodes.
     pub members: BTreeMap<String, MemberState>,
@@ -17,7 +18,7 @@ pub struct Board {
 }
 
 /// How a member of etcd is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MemberState {
     /// It answers, and its node is marked as a control plane.

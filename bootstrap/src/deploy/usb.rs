@@ -1,11 +1,13 @@
 //! `meshboot deploy usb`: a seed's disk for a real machine.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hardware::{DeploymentId, profile};
 use ignition::{ControlPlaneSpec, NodeSpec, Uplink};
 use indicatif::HumanBytes;
+use schemars::JsonSchema;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{link_kubectl, seed};
@@ -16,6 +18,15 @@ use crate::image::{self, Target};
 use crate::progress::{self, Reporter};
 use crate::verbs::Context;
 use crate::{deploy, deps};
+
+/// A disk that was written.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Written {
+    /// The file or the device.
+    disk: PathBuf,
+    /// By which the seed's cluster will be reached.
+    kubeconfig: PathBuf,
+}
 
 /// Writes the disk, and the operator's files into the deployment's directory.
 ///
@@ -85,8 +96,7 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
         directory.kubeconfig().display(),
         profile::NUC.title,
     );
-    let result = serde_json::json!({ "event": "result", "disk": options.target, "kubeconfig": directory.kubeconfig() });
-    reporter.result(&result, &text);
+    reporter.result(&Written { disk: options.target.clone(), kubeconfig: directory.kubeconfig() }, &text);
     Ok(())
 }
 

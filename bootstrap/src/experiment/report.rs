@@ -14,8 +14,6 @@ use crate::status::columns;
 /// The result of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
-    /// What this is.
-    event: &'static str,
     /// The experiment's name.
     pub experiment: String,
     /// What it is about.
@@ -83,7 +81,6 @@ impl Report {
             experiment.steps.iter().filter_map(|step| Mark::new(step, &course.marks)).collect();
         marks.sort_by_key(|mark| mark.at);
         Self {
-            event: "result",
             experiment: experiment.name.clone(),
             title: experiment.title.clone(),
             passed: course.failure.is_none() && expectations.iter().all(|verdict| verdict.holds),

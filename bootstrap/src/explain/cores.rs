@@ -18,6 +18,7 @@ use netboot_proto::wire::frame::{Frame, Payload};
 use netboot_proto::wire::icmp6::{ALL_NODES, ALL_ROUTERS, ROUTER_SOLICITATION};
 use netboot_proto::wire::tftp::{ErrorCode, error};
 use rand_core::RngCore;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::scene::Scene;
@@ -27,7 +28,7 @@ use super::verdict::{Outcome, Sent, Verdict};
 const ACK_OF_OPTIONS: [u8; 4] = [0, 4, 0, 0];
 
 /// What happens without being an answer to one packet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Happening {
     /// The router advertises itself.

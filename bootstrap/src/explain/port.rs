@@ -11,6 +11,7 @@ use netboot_proto::wire::describe::{self, Description};
 use netboot_proto::wire::dhcp6::{ALL_SERVERS, CLIENT_PORT, SERVER_PORT};
 use netboot_proto::wire::frame::{Frame, Payload};
 use netboot_server::{NotAPort, Surveyed, survey};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ask::{FIRMWARES, Firmware};
@@ -31,9 +32,8 @@ const PAGE_LIMIT: Duration = Duration::from_secs(3);
 const SOMEBODY: Mac = Mac([0x02, 0, 0, 0, 0, 2]);
 
 /// What is answered on a port.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PortAccount {
-    event: &'static str,
     /// The port's name.
     pub port: String,
     /// The link, if the port is a mesh port.
@@ -49,7 +49,7 @@ pub struct PortAccount {
 }
 
 /// What one kind of firmware is answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Asked {
     /// Its architecture, as it numbers it.
     pub architecture: u16,
@@ -164,7 +164,6 @@ fn account(mut scene: Scene, found: Option<&Surveyed>, witness: Witness) -> Port
         Some(Asked { architecture: firmware.number, name, asks, verdict })
     };
     PortAccount {
-        event: "result",
         port: scene.port.clone(),
         link: Some(scene.view()),
         served,
@@ -225,7 +224,6 @@ async fn page(vip: Ipv6Addr) -> Option<NodeStatus> {
 impl PortAccount {
     fn of_no_port(port: &str, reasons: Vec<String>) -> Self {
         Self {
-            event: "result",
             port: port.to_owned(),
             link: None,
             served: false,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mesh::Mac;
 use netboot_proto::wire::describe::Description;
 use netboot_proto::wire::frame::{Frame, FrameError, Payload};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::capture::Recorded;
@@ -21,9 +22,8 @@ const MAX_SILENCE: Duration = Duration::from_secs(3600);
 const AFTERMATH: Duration = Duration::from_secs(4);
 
 /// What a recording is explained to be.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Replay {
-    event: &'static str,
     /// The link that the packets are taken to have come from.
     pub link: LinkView,
     /// Whether that link is the example, and not one of a site.
@@ -37,7 +37,7 @@ pub struct Replay {
 }
 
 /// One thing that was heard or happened.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Entry {
     /// A packet of a protocol that is served here.
@@ -141,7 +141,6 @@ impl Player {
             periodic_advertisements = playing.cores.periodic();
         }
         Replay {
-            event: "result",
             link: self.scene.view(),
             example: self.example,
             entries: self.entries,

@@ -11,6 +11,7 @@ use mesh::{AddressPlan, Far, Link, LinkId, LinkPrefix, Mac, Machine, MachineId, 
 use netboot_proto::dhcp6::{self, DEFAULT_LIFETIMES, ServerId};
 use netboot_proto::{Arch, Catalogue, FileName, HttpBoot, Services, judge, ra};
 use netboot_server::{DEFAULT_HOLD_DOWN, GatewayConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::exit::{Code, Failure};
@@ -58,7 +59,7 @@ pub struct Scene {
 }
 
 /// A link, as it is shown.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct LinkView {
     /// The machine at the near end.
     pub machine: String,

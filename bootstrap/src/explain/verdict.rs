@@ -7,10 +7,11 @@ use netboot_proto::boot::Decision;
 use netboot_proto::effect::Event;
 use netboot_proto::wire::describe::{self, Description};
 use netboot_proto::wire::frame::Frame;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What becomes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It is answered.
@@ -30,7 +31,7 @@ pub enum Outcome {
 }
 
 /// What becomes of a packet, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Verdict {
     /// What becomes of it.
     pub outcome: Outcome,
@@ -45,7 +46,7 @@ pub struct Verdict {
 }
 
 /// What a client is told to boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Boot {
     /// Where its boot file is, if it is offered one.
     pub url: Option<String>,
@@ -54,7 +55,7 @@ pub struct Boot {
 }
 
 /// A message of this port's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Sent {
     /// To whom.
     pub to: Ipv6Addr,

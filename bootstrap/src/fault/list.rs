@@ -14,8 +14,6 @@ use crate::status::columns;
 /// The faults of a deployment.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Listing {
-    /// What this is.
-    event: &'static str,
     /// Each of them, in the order of their making.
     pub faults: Vec<View>,
 }
@@ -49,7 +47,7 @@ impl Listing {
     /// The listing at this moment.
     #[must_use]
     pub fn new(entries: &[Entry], now: &Moment) -> Self {
-        Self { event: "result", faults: entries.iter().map(|entry| View::new(entry, now)).collect() }
+        Self { faults: entries.iter().map(|entry| View::new(entry, now)).collect() }
     }
 
     /// The listing for people.

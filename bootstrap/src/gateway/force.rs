@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use netboot_server::GatewayHandle;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,9 +23,9 @@ use crate::progress::Reporter;
 const UNIT: &str = "meshboot-gateway.service";
 
 /// What is forced on this machine.
-#[derive(Debug, Serialize)]
-struct Forced {
-    event: &'static str,
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Forced {
+    /// The ports that are served whatever is wrong, by name or Ethernet address.
     forced_links: BTreeSet<String>,
 }
 
@@ -52,7 +53,7 @@ pub fn run(settings: &Path, ports: &[String], undo: bool, reporter: &Reporter) -
         0 => "no link is forced: each is served as it is judged".to_owned(),
         _ => format!("served whatever is wrong: {}", forced.iter().cloned().collect::<Vec<_>>().join(", ")),
     };
-    reporter.result(&Forced { event: "result", forced_links: forced }, &text);
+    reporter.result(&Forced { forced_links: forced }, &text);
     Ok(())
 }
 

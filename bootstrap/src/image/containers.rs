@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use images::catalog::{self, Catalog};
+use images::load::Listed;
 use images::save::SaveError;
 use images::store::{Reference, Store};
-use images::tidy::{self, Wrong};
+use images::tidy::{self, Checked, Wrong};
 use indicatif::HumanBytes;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::describe;
 use crate::exit::{Code, Failure, OrFail as _};
@@ -27,6 +29,43 @@ const LOADED: &str = "loaded.json";
 pub(super) const STORE: &str = "store";
 /// Standard input in place of a file.
 const STDIN: &str = "-";
+
+/// What is in the cache.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct List {
+    /// The sets of images that nodes boot, the one that was made or used last first.
+    catalogs: Vec<Catalog>,
+    /// The container images.
+    images: Vec<Listed>,
+}
+
+/// Images that were stored.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Loaded {
+    loaded: Vec<Reference>,
+}
+
+/// Images that are no more.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Removed {
+    removed: Vec<Reference>,
+    /// How many octets that gave back.
+    bytes: u64,
+}
+
+/// Images that were written to an archive.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Saved {
+    saved: Vec<Reference>,
+    /// The archive.
+    to: PathBuf,
+}
+
+/// A store in which all is as it should be.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Verified {
+    checked: Checked,
+}
 
 /// `meshboot image list`.
 ///
@@ -50,8 +89,8 @@ pub fn list(cache: &Path, reporter: &Reporter) -> Result<(), Failure> {
     if text.is_empty() {
         text.push_str("there are no images: `meshboot image build`");
     }
-    let catalogs: Vec<&Catalog> = catalogs.iter().map(|(_, catalog)| catalog).collect();
-    reporter.result(&json!({ "event": "result", "catalogs": catalogs, "images": images }), &text);
+    let catalogs = catalogs.into_iter().map(|(_, catalog)| catalog).collect();
+    reporter.result(&List { catalogs, images }, &text);
     Ok(())
 }
 
@@ -61,10 +100,9 @@ pub fn list(cache: &Path, reporter: &Reporter) -> Result<(), Failure> {
 ///
 /// An archive holds no image, or the store cannot be written.
 pub fn load(cache: &Path, files: &[PathBuf], reporter: &Reporter) -> Result<(), Failure> {
-    let names = load_all(cache, files)?;
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let text = format!("loaded {}", names.join(", "));
-    reporter.result(&json!({ "event": "result", "loaded": names }), &text);
+    let loaded = load_all(cache, files)?;
+    let text = format!("loaded {}", joined(&loaded));
+    reporter.result(&Loaded { loaded }, &text);
     Ok(())
 }
 
@@ -82,10 +120,9 @@ pub fn remove(cache: &Path, names: &[Reference], reporter: &Reporter) -> Result<
     let store = Store::open(cache.join(STORE)).or_fail(Code::CannotCreate)?;
     known.retain(|name| !names.contains(name));
     remember(cache, &known)?;
-    let removed = tidy::remove(&store, names).or_fail(Code::Io)?;
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let text = format!("removed {}: {}", names.join(", "), HumanBytes(removed.bytes));
-    reporter.result(&json!({ "event": "result", "removed": names, "bytes": removed.bytes }), &text);
+    let bytes = tidy::remove(&store, names).or_fail(Code::Io)?.bytes;
+    let text = format!("removed {}: {}", joined(names), HumanBytes(bytes));
+    reporter.result(&Removed { removed: names.to_owned(), bytes }, &text);
     Ok(())
 }
 
@@ -113,9 +150,8 @@ pub fn save(
     file.as_file().set_permissions(open).with_context(what).or_fail(Code::Io)?;
     file.as_file().sync_all().with_context(what).or_fail(Code::Io)?;
     file.persist(path).with_context(what).or_fail(Code::CannotCreate)?;
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let text = format!("saved {} to {}", names.join(", "), path.display());
-    reporter.result(&json!({ "event": "result", "saved": names, "to": path }), &text);
+    let text = format!("saved {} to {}", joined(names), path.display());
+    reporter.result(&Saved { saved: names.to_owned(), to: path.to_owned() }, &text);
     Ok(())
 }
 
@@ -139,7 +175,7 @@ pub fn verify(cache: &Path, reporter: &Reporter) -> Result<(), Failure> {
     let sizes = format!("{} blobs, {}", checked.blobs, HumanBytes(checked.bytes));
     if checked.wrong.is_empty() {
         let text = format!("{sizes}: all as they should be");
-        reporter.result(&json!({ "event": "result", "checked": checked }), &text);
+        reporter.result(&Verified { checked }, &text);
         return Ok(());
     }
     let tell = |Wrong { what, problem }: &Wrong| format!("{what}: {problem}");
@@ -147,6 +183,10 @@ pub fn verify(cache: &Path, reporter: &Reporter) -> Result<(), Failure> {
     let message = format!("of {sizes} not all are as they should be: {}", wrong.join("; "));
     let next = "load the images again, or `meshboot image build` if they are the nodes'";
     Err(Failure::new(Code::Data, message).next(next))
+}
+
+fn joined(names: &[Reference]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn load_all(cache: &Path, files: &[PathBuf]) -> Result<Vec<Reference>, Failure> {

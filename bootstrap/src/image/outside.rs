@@ -7,10 +7,10 @@ use images::catalog::{self, Catalog};
 use images::load::Listed;
 use images::pull::{Puller, Revalidate};
 use images::sbom::{self, Package};
-use images::store::{Platform, Reference, Store};
+use images::store::{Digest, Platform, Reference, Store};
 use indicatif::HumanBytes;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use super::containers::{STORE, also_loaded, loaded};
 use crate::exit::{Code, Failure, OrFail as _};
@@ -19,12 +19,45 @@ use crate::progress::{self, Reporter};
 use crate::verbs::Context;
 
 /// An image that a deployment would have to get from outside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 struct Missing {
     /// Which.
     image: Reference,
     /// Why it is wanted.
     wanted: &'static str,
+}
+
+/// All images that would have to come.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct AllMissing {
+    /// The set of images that a mesh would be made of.
+    catalog: String,
+    missing: Vec<Missing>,
+}
+
+/// An image that was fetched.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Pulled {
+    /// Its name.
+    reference: Reference,
+    /// Its manifest.
+    digest: Digest,
+    /// All its blobs together, in octets.
+    size: u64,
+}
+
+/// All images that were fetched.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct AllPulled {
+    pulled: Vec<Pulled>,
+}
+
+/// What the nodes' image is made of.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Sbom {
+    /// The set of images.
+    catalog: String,
+    packages: Vec<Package>,
 }
 
 /// What a mesh's machines are.
@@ -48,21 +81,21 @@ pub async fn pull(context: &Context, names: &[Reference], reporter: &Reporter) -
     };
     let store = Store::open(context.cache.join(STORE)).or_fail(Code::CannotCreate)?;
     let puller = Puller::unlimited(store.clone(), upstreams, Revalidate::Always);
-    let mut sizes = Vec::new();
+    let mut pulled = Vec::new();
     for name in names {
         reporter.stage(&format!("pulling {name}"));
-        let pulled = puller.whole(name, &platform(), reporter).await;
-        let target = pulled.with_context(|| format!("cannot pull {name}")).or_fail(Code::Unavailable)?;
+        let fetched = puller.whole(name, &platform(), reporter).await;
+        let target = fetched.with_context(|| format!("cannot pull {name}")).or_fail(Code::Unavailable)?;
         let size = store.closure(&target.digest).or_fail(Code::Io)?.present.values().sum::<u64>();
         also_loaded(&context.cache, std::slice::from_ref(name))?;
-        sizes.push((name.to_string(), target.digest, size));
+        pulled.push(Pulled { reference: name.clone(), digest: target.digest, size });
     }
     reporter.finish();
-    let text = sizes.iter().map(|(name, digest, size)| format!("{name}  {digest}  {}\n", HumanBytes(*size)));
-    let pulled =
-        sizes.iter().map(|(name, digest, size)| json!({ "reference": name, "digest": digest, "size": size }));
-    let pulled: Vec<_> = pulled.collect();
-    reporter.result(&json!({ "event": "result", "pulled": pulled }), &text.collect::<String>());
+    let line = |Pulled { reference, digest, size }: &Pulled| {
+        format!("{reference}  {digest}  {}\n", HumanBytes(*size))
+    };
+    let text: String = pulled.iter().map(line).collect();
+    reporter.result(&AllPulled { pulled }, &text);
     Ok(())
 }
 
@@ -81,7 +114,7 @@ pub fn missing(context: &Context, reporter: &Reporter) -> Result<(), Failure> {
     if missing.is_empty() {
         text.push_str(&format!("nothing: all that {} names is here\n", catalog.id));
     }
-    reporter.result(&json!({ "event": "result", "catalog": catalog.id, "missing": missing }), &text);
+    reporter.result(&AllMissing { catalog: catalog.id, missing }, &text);
     Ok(())
 }
 
@@ -119,7 +152,7 @@ pub fn sbom(cache: &Path, spdx: bool, reporter: &Reporter) -> Result<(), Failure
         let Package { name, version, .. } = package;
         text.push_str(&format!("{name} {version}  {}  {licences}\n", package.source_url()));
     }
-    reporter.result(&json!({ "event": "result", "catalog": catalog.id, "packages": packages }), &text);
+    reporter.result(&Sbom { catalog: catalog.id, packages }, &text);
     Ok(())
 }
 

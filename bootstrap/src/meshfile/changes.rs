@@ -8,6 +8,7 @@ use std::fmt;
 
 use hardware::{Cable, End};
 use ignition::Taint;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::plan::MeshPlan;
@@ -27,7 +28,7 @@ const ONLY_NEW: [&str; 6] = [
 const ELSEWHERE: &str = "usb.";
 
 /// One difference, and so one thing to do.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", tag = "change")]
 pub enum Change {
     /// It cannot be had while the mesh runs.
@@ -93,6 +94,7 @@ pub enum Change {
         /// The node's name.
         name: String,
         /// The taint, as kubectl has it.
+        #[schemars(with = "String")]
         taint: Taint,
         /// Whether it is there afterwards.
         wanted: bool,
@@ -100,7 +102,7 @@ pub enum Change {
 }
 
 /// A port of a machine.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(into = "String")]
 pub struct Socket {
     /// The machine's name.

@@ -3,20 +3,25 @@
 use std::collections::BTreeSet;
 
 use schemars::generate::SchemaSettings;
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::written::{CONTROL_PLANES, Written};
 use crate::settings::{KEYS, Key};
 
-/// Where the newest schema of this form of the file is published.
-const ID: &str = "https://meshboot.io/schema/v1alpha1/mesh.json";
+/// Where the newest schemas of this form of files are published.
+const PLACE: &str = "https://meshboot.io/schema/v1alpha1";
 
 /// The schema, JSON Schema 2020-12, as it is published.
 #[must_use]
 pub fn schema() -> String {
-    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Written>();
-    schema.insert("$id".to_owned(), json!(ID));
+    schema_of::<Written>("mesh")
+}
+
+/// The schema of a file, known by this name.
+pub(crate) fn schema_of<T: JsonSchema>(name: &str) -> String {
+    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
+    schema.insert("$id".to_owned(), json!(format!("{PLACE}/{name}.json")));
     format!("{:#}", schema.to_value())
 }
 

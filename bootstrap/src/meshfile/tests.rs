@@ -309,17 +309,6 @@ fn the_examples_are_good() {
     }
 }
 
-#[test]
-fn the_published_schema_is_the_one_of_this_program() {
-    let path = documentation().join("mesh.schema.json");
-    let published = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        published.trim_end() == schema(),
-        "{} is old: meshboot config schema > docs/mesh.schema.json",
-        path.display()
-    );
-}
-
 /// The schema has no say in what only the whole can tell, as which machines there are.
 #[test]
 fn the_schema_takes_what_the_program_takes_and_refuses_what_has_no_form() {

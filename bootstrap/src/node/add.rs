@@ -5,6 +5,8 @@ use hardware::topology::MAX_MACHINES;
 use hardware::{Cable, End, MachineNumber, Plan};
 use ignition::{NodeSpec, Taint};
 use mesh::NodeName;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{Machines, cluster, power};
 use crate::cli::node::{AddNode, NodeSpecOptions, Role};
@@ -16,6 +18,18 @@ use crate::settings::{self, LibvirtSettings};
 use crate::store::crds::Which;
 use crate::timeline::journal::Act;
 use crate::verbs::Context;
+
+/// A machine that was added and has power, and that nobody waited for.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Added {
+    added: NodeName,
+}
+
+/// A name for a machine of metal that is to come.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Reserved {
+    reserved: NodeName,
+}
 
 /// `node add`.
 pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporter) -> Result<(), Failure> {
@@ -41,11 +55,8 @@ pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporte
     let record = machines.add(&wanted, &plugs).await?;
     if options.no_wait {
         machines.give_power(&record).await?;
-        let result = serde_json::json!({ "event": "result", "added": record.name });
-        reporter.result(
-            &result,
-            &format!("{} boots; `meshboot why {}` tells how far it is", record.name, record.name),
-        );
+        let text = format!("{} boots; `meshboot why {}` tells how far it is", record.name, record.name);
+        reporter.result(&Added { added: record.name }, &text);
         return Ok(());
     }
     let observation = machines.bring(std::slice::from_ref(&record), options.timeout.as_deref()).await?;
@@ -71,11 +82,8 @@ async fn reserve(context: &Context, options: &AddNode, reporter: &Reporter) -> R
     };
     let spec = spec(&options.wanted)?;
     cluster(&context.directory).await?.reserve(name, which, &spec).await.or_fail(Code::Unavailable)?;
-    let result = serde_json::json!({ "event": "result", "reserved": name });
-    reporter.result(
-        &result,
-        &format!("{name} is reserved: plug the machine into any running one and turn it on"),
-    );
+    let text = format!("{name} is reserved: plug the machine into any running one and turn it on");
+    reporter.result(&Reserved { reserved: name.clone() }, &text);
     Ok(())
 }
 

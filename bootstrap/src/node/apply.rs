@@ -7,6 +7,8 @@ use hardware::host::OVERHEAD_MIB;
 use hardware::plan::Size;
 use hardware::virsh::DomainState;
 use hardware::{Cable, End};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::delete::DRAIN_LIMIT;
 use super::power::OFF_LIMIT;
@@ -18,6 +20,13 @@ use crate::meshfile::{Change, MeshPlan, Socket, changes};
 use crate::progress::{self, Reporter};
 use crate::settings::Raw;
 use crate::verbs::{Context, tell};
+
+/// A mesh that is as its file says.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Changed {
+    /// How much differed.
+    changed: usize,
+}
 
 /// How changes are made.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +70,8 @@ pub(crate) async fn run(
     machines.change(wanted, &all).await?;
     context.directory.write("settings.toml", context.raw.to_toml()).or_fail(Code::Io)?;
     reporter.finish();
-    let done = serde_json::json!({ "event": "result", "changed": all.len() });
-    reporter.result(&done, &format!("the mesh is as its file says; {} changes", all.len()));
+    let text = format!("the mesh is as its file says; {} changes", all.len());
+    reporter.result(&Changed { changed: all.len() }, &text);
     Ok(())
 }
 

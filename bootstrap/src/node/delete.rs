@@ -11,6 +11,7 @@ use hardware::Plan;
 use hardware::libvirt::{Found, Kind};
 use mesh::store::transact;
 use mesh::{Change, NodeName};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -31,9 +32,9 @@ use crate::verbs::Context;
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_mins(5);
 
 /// What was removed.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Removed {
-    event: &'static str,
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(crate) struct Removed {
+    /// The machine's name.
     machine: String,
     /// What Kubernetes forgot.
     cluster: Vec<String>,
@@ -169,8 +170,7 @@ impl Machines<'_> {
         // So that nobody switches it on again.
         fault::forget_machine(self.directory(), &self.deployment, machine).await?;
         self.pull_plug(machine).await?;
-        let mut removed =
-            Removed { event: "result", machine: machine.name.to_string(), ..Removed::default() };
+        let mut removed = Removed { machine: machine.name.to_string(), ..Removed::default() };
         if let Some(cluster) = cluster {
             let kubeconfig = self.directory().kubeconfig();
             let store =
@@ -187,8 +187,7 @@ impl Machines<'_> {
     /// Removes a machine that is off from this computer: its cables, the machine, its files, and last its record. Whatever
     /// is gone already is no mistake.
     pub(super) async fn remove(&mut self, machine: &MachineRecord) -> Result<Removed, Failure> {
-        let mut removed =
-            Removed { event: "result", machine: machine.name.to_string(), ..Removed::default() };
+        let mut removed = Removed { machine: machine.name.to_string(), ..Removed::default() };
         let spec = self.spec()?;
         let plan = Plan::of_machine(&spec, machine.number);
         let owner = self.directory().owner(self.deployment.id);

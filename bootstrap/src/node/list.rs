@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use hardware::MachineNumber;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::deployment::{Deployment, MachineRecord};
@@ -13,31 +14,51 @@ use crate::status::{MachineView, Observation, Observer, columns};
 use crate::verbs::Context;
 
 /// One machine as `node list` shows it.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
+#[derive(Debug, Serialize, JsonSchema)]
+struct Row {
+    /// Its node's name, or the name it will have.
     name: String,
+    /// `seed`, `control-plane` or `node`.
     role: &'static str,
+    /// `running`, `off`, or none if it is not of this computer's libvirt.
     power: Option<String>,
+    /// Whether Kubernetes calls its node Ready; none if there is no node or no API.
     ready: Option<bool>,
+    /// Its node's address.
     address: Option<Ipv6Addr>,
+    /// Its processors; none, as with what follows, for a machine that the deployment did not make.
     cpus: Option<u16>,
+    /// Its memory in MiB.
     memory_mib: Option<u32>,
+    /// Its disk in octets.
     disk: Option<u64>,
+    /// Its ports, by number.
     ports: Vec<Plugged>,
 }
 
 /// A port and what is at the other end of its cable.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Plugged {
+    /// The port's number.
     port: u8,
+    /// The machine at the other end; none if no cable is in the port.
     machine: Option<String>,
+    /// The port at the other end.
     its_port: Option<u8>,
 }
 
-#[derive(Serialize)]
-struct Listed {
-    event: &'static str,
+/// Every machine.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct List {
+    /// The machines, the seed first.
     nodes: Vec<Row>,
+}
+
+/// Where a node is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Address {
+    name: String,
+    address: Ipv6Addr,
 }
 
 /// `node list`.
@@ -61,7 +82,7 @@ pub(super) async fn list(context: &Context, reporter: &Reporter) -> Result<(), F
         ]
     });
     let text = columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>());
-    reporter.result(&Listed { event: "result", nodes }, &text);
+    reporter.result(&List { nodes }, &text);
     Ok(())
 }
 
@@ -84,9 +105,8 @@ pub(super) async fn status(
 
 /// `node ip`.
 pub(super) async fn ip(context: &Context, name: &str, reporter: &Reporter) -> Result<(), Failure> {
-    let host = host(context, name).await?;
-    let result = serde_json::json!({ "event": "result", "name": host.name, "address": host.address });
-    reporter.result(&result, &host.address.to_string());
+    let Host { name, address } = host(context, name).await?;
+    reporter.result(&Address { name, address }, &address.to_string());
     Ok(())
 }
 

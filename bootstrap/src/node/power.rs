@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use hardware::plan::Object;
 use hardware::virsh::DomainState;
 use hardware::{MachineNumber, Plan};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::time::sleep;
 
 use super::{Machines, cluster, duration};
@@ -25,6 +27,18 @@ use crate::verbs::Context;
 pub(super) const OFF_LIMIT: Duration = Duration::from_mins(3);
 /// libvirt is asked this often whether a machine is off.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Machines that have power, and that nobody waited for.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Started {
+    started: Vec<String>,
+}
+
+/// Machines that are off.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Stopped {
+    stopped: Vec<String>,
+}
 
 /// `node start`.
 pub(super) async fn start(
@@ -55,9 +69,9 @@ pub(super) async fn start(
             fault::switched_on(&context.directory, machine.name.as_str(), &domain, reporter).await;
             machines.note(Act::MachineStarted { machine: machine.name.to_string() });
         }
-        let names: Vec<&str> = chosen.iter().map(|machine| machine.name.as_str()).collect();
-        let result = serde_json::json!({ "event": "result", "started": names });
-        reporter.result(&result, &format!("{} has power", names.join(", ")));
+        let started: Vec<String> = chosen.iter().map(|machine| machine.name.to_string()).collect();
+        let text = format!("{} has power", started.join(", "));
+        reporter.result(&Started { started }, &text);
         return Ok(());
     }
     let observation = machines.bring(&off, options.timeout.as_deref()).await?;
@@ -86,9 +100,9 @@ pub(super) async fn stop(context: &Context, options: &StopNodes, reporter: &Repo
         machines.note(Act::MachineStopped { machine: machine.name.to_string(), hard: options.hard });
     }
     reporter.finish();
-    let names: Vec<&str> = chosen.iter().map(|machine| machine.name.as_str()).collect();
-    let result = serde_json::json!({ "event": "result", "stopped": names });
-    reporter.result(&result, &format!("{}: off", names.join(", ")));
+    let stopped: Vec<String> = chosen.iter().map(|machine| machine.name.to_string()).collect();
+    let text = format!("{}: off", stopped.join(", "));
+    reporter.result(&Stopped { stopped }, &text);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use anyhow::Context as _;
 use futures::future::join_all;
 use hardware::plan::Layout;
 use hardware::virsh::SYSTEM_URI;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Machines;
@@ -24,20 +26,30 @@ use crate::verbs::Context;
 const LOGS_LIMIT: Duration = Duration::from_secs(30);
 
 /// What one machine said.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Said {
+    /// Its name.
     name: String,
     /// Where the lines are from: `journal` or `console`.
     from: &'static str,
     /// Why they are not from its journal, if they were to be.
     reason: Option<String>,
+    /// Its last lines.
     lines: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct AllSaid {
-    event: &'static str,
+/// What machines said.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct AllSaid {
     logs: Vec<Said>,
+}
+
+/// A file with what they said.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Saved {
+    file: PathBuf,
+    /// How many lines it has.
+    lines: usize,
 }
 
 /// `node ssh`: this process becomes ssh.
@@ -111,11 +123,11 @@ pub(super) async fn logs(context: &Context, options: &NodeLogs, reporter: &Repor
     if let Some(path) = &options.file {
         let what = || format!("cannot write {}", path.display());
         fs::write(path, format!("{}\n", text.join("\n"))).with_context(what).or_fail(Code::Io)?;
-        let result = serde_json::json!({ "event": "result", "file": path, "lines": text.len() });
-        reporter.result(&result, &format!("{} lines are in {}", text.len(), path.display()));
+        let saved = Saved { file: path.clone(), lines: text.len() };
+        reporter.result(&saved, &format!("{} lines are in {}", text.len(), path.display()));
         return Ok(());
     }
-    reporter.result(&AllSaid { event: "result", logs }, &text.join("\n"));
+    reporter.result(&AllSaid { logs }, &text.join("\n"));
     Ok(())
 }
 

@@ -8,6 +8,8 @@ use hardware::firmware::Firmware;
 use hardware::libvirt::{Found, Kind};
 use hardware::plan::{Layout, Object};
 use hardware::{Libvirt, Plan};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::time::sleep;
 
 use super::save::copy;
@@ -16,12 +18,22 @@ use crate::deployment::Deployment;
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::Reporter;
 use crate::settings;
-use crate::status::{Observation, Observer};
+use crate::status::{MachineView, Observation, Observer};
 use crate::timeline::journal::{Act, Entry, Journal};
 use crate::verbs::Context;
 
 /// Witnesses are asked this often: none of them calls by itself.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A mesh that was put back.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Restored {
+    restored: String,
+    /// How long that took, until all were Ready that ran.
+    seconds: f64,
+    /// Every machine, the seed first.
+    machines: Vec<MachineView>,
+}
 
 /// `snapshot restore`.
 pub(super) async fn run(
@@ -55,10 +67,8 @@ pub(super) async fn run(
     let observation = restoring.wait(&deployment, limit).await?;
     reporter.finish();
     let seconds = reporter.elapsed().as_secs_f64();
-    let result = serde_json::json!({
-        "event": "result", "restored": name, "seconds": seconds, "machines": observation.machines,
-    });
-    reporter.result(&result, &format!("{}\n{name} is back after {seconds:.0} s", observation.table()));
+    let text = format!("{}\n{name} is back after {seconds:.0} s", observation.table());
+    reporter.result(&Restored { restored: name.to_owned(), seconds, machines: observation.machines }, &text);
     Ok(())
 }
 
@@ -155,7 +165,7 @@ impl Restoring<'_> {
             .collect();
         loop {
             let observation = observer.observe().await;
-            let is_late = |machine: &&crate::status::MachineView| {
+            let is_late = |machine: &&MachineView| {
                 machine.number.is_some_and(|number| ran.contains(&number)) && machine.ready != Some(true)
             };
             let late: Vec<String> = observation

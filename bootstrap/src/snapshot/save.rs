@@ -10,6 +10,8 @@ use hardware::process::Invocation;
 use hardware::virsh::DomainState;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{Place, Powered, RECORD, Record, VERSION, check_room, libvirt_of, state, taken};
 use crate::deployment::{Deployment, MachineRecord};
@@ -21,6 +23,16 @@ use crate::verbs::Context;
 
 /// A disk of many GiB is copied, on a slow disk.
 pub(super) const COPY_LIMIT: std::time::Duration = std::time::Duration::from_mins(30);
+
+/// A snapshot that was kept.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Saved {
+    saved: String,
+    /// What it takes up.
+    bytes: u64,
+    /// How long that took.
+    seconds: f64,
+}
 
 /// `snapshot save`.
 pub(super) async fn run(context: &Context, name: &str, reporter: &Reporter) -> Result<(), Failure> {
@@ -84,9 +96,9 @@ pub(super) async fn run(context: &Context, name: &str, reporter: &Reporter) -> R
     )
     .or_fail(Code::Io)?;
     reporter.finish();
-    let (seconds, size) = (reporter.elapsed().as_secs_f64(), place.size());
-    let result = serde_json::json!({ "event": "result", "saved": name, "bytes": size, "seconds": seconds });
-    reporter.result(&result, &format!("{name}: {} in {seconds:.0} s; the mesh goes on", HumanBytes(size)));
+    let (seconds, bytes) = (reporter.elapsed().as_secs_f64(), place.size());
+    let text = format!("{name}: {} in {seconds:.0} s; the mesh goes on", HumanBytes(bytes));
+    reporter.result(&Saved { saved: name.to_owned(), bytes, seconds }, &text);
     Ok(())
 }
 

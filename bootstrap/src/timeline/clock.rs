@@ -109,7 +109,7 @@ impl Clock {
             source: Source::Node,
             detail,
         };
-        let boot = entry(0, What::Boot(Boot { boot_id: page.boot_id.clone() }));
+        let boot = entry(0, What::Boot(Boot::Booted { boot_id: page.boot_id.clone() }));
         let events = page.events.iter().map(|Event { up, what, .. }| entry(*up, What::Node(what.clone())));
         std::iter::once(boot).chain(events).collect()
     }

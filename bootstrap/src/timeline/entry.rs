@@ -1,6 +1,7 @@
 //! One line of a timeline, whoever saw it.
 
 use mesh::Happening;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::journal::{Act, Fault};
@@ -8,7 +9,7 @@ use super::kubernetes::Change;
 use super::names::Names;
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Entry {
     /// When, in microseconds since 1970 by this computer's clock.
     pub at: u64,
@@ -23,7 +24,7 @@ pub struct Entry {
 }
 
 /// Who saw something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The deployment's journal: it was done on purpose.
@@ -35,7 +36,7 @@ pub enum Source {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum What {
     /// Somebody did something.
@@ -49,11 +50,14 @@ pub enum What {
 }
 
 /// A machine's kernel was started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "event", rename = "booted", rename_all = "kebab-case")]
-pub struct Boot {
-    /// The kernel's name for this run of it.
-    pub boot_id: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Boot {
+    /// That is all there is to tell.
+    Booted {
+        /// The kernel's name for this run of it.
+        boot_id: String,
+    },
 }
 
 /// What became of a route.

@@ -9,13 +9,14 @@
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, PodCondition, Taint};
 use kube::ResourceExt as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub mod live;
 pub mod past;
 
 /// Something that became of a node or a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "change", rename_all = "kebab-case")]
 pub enum Change {
     /// A node is Ready, or is not any more. One that Kubernetes knows nothing of any more is not.
@@ -62,7 +63,7 @@ pub enum Change {
 }
 
 /// What became of a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodFate {
     /// It was given to a machine.

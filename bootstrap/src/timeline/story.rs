@@ -138,7 +138,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         all.push(pod(KILL + 71_000_500, 3, name, PodFate::Deleting));
     }
     all.push(undone(KILL + 90 * SECOND, "f2", "asked to"));
-    let boot = What::Boot(Boot { boot_id: "0b7a".to_owned() });
+    let boot = What::Boot(Boot::Booted { boot_id: "0b7a".to_owned() });
     all.push(Entry { detail: boot, ..node(KILL + 100 * SECOND, 3, Happening::Stopping) });
     all.push(node(KILL + 120 * SECOND, 3, Happening::Started { version: "0.0.0".to_owned() }));
     all.push(carrier(KILL + 121 * SECOND, 1, 2, true));

@@ -71,7 +71,7 @@ fn what_was_before_is_left_out() {
 fn an_entry_for_programs_has_its_witnesses_words() {
     let entry = story::carrier(CUT, 1, 2, false);
     let (time, text) = (text::rfc3339(entry.at), entry.text(&story::names()));
-    let line = serde_json::to_value(Line { event: "entry", time, text, entry: &entry }).unwrap();
+    let line = serde_json::to_value(Line { time, text, entry: &entry }).unwrap();
     assert_eq!(line["time"], "2026-11-29T20:02:11.123000Z");
     assert_eq!(line["text"], "enp3s0: no carrier (to node3)");
     assert_eq!(line["machines"], serde_json::json!(["node1"]));

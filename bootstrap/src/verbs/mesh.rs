@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hardware::Shape;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, DEFAULT_SETTINGS, cache, directory_of, given, image_flags, read_settings, variables};
@@ -20,12 +21,20 @@ use crate::settings::Raw;
 /// What standard input is called.
 const STDIN: &str = "<stdin>";
 
-/// What would be made or changed.
-#[derive(Debug, Serialize)]
-struct Told<'a> {
-    event: &'static str,
+/// What will be made or changed, or would be.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Told<'a> {
+    /// Whether it is only told.
     dry_run: bool,
+    /// What, in the order in which it is done.
     changes: &'a [Change],
+}
+
+/// The file that a deployment amounts to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Shown {
+    /// Its text.
+    file: String,
 }
 
 /// `deploy libvirt` and `deploy -f`.
@@ -56,7 +65,7 @@ pub(super) fn show(directory: &Directory, reporter: &Reporter) -> Result<(), Fai
         return Err(Failure::new(Code::Unavailable, message));
     }
     let text = MeshPlan::of(&deployment, read_settings(&directory.settings())?).to_yaml();
-    reporter.result(&serde_json::json!({ "event": "result", "file": text }), &text);
+    reporter.result(&Shown { file: text.clone() }, &text);
     Ok(())
 }
 
@@ -64,7 +73,7 @@ pub(super) fn show(directory: &Directory, reporter: &Reporter) -> Result<(), Fai
 pub(crate) fn tell(changes: &[Change], dry_run: bool, reporter: &Reporter) {
     let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
     let text = if lines.is_empty() { "nothing differs".to_owned() } else { lines.join("\n") };
-    reporter.result(&Told { event: "changes", dry_run, changes }, &text);
+    reporter.result(&Told { dry_run, changes }, &text);
 }
 
 /// A deployment that was finished is changed; any other is for `deploy` to judge.

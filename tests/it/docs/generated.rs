@@ -1,33 +1,110 @@
 //! Pages that are made from the program: `cargo xtask docs` writes them, and a test looks whether they are what it would write.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
+use bootstrap::answers::{self, EVENTS, names, verbs};
 use bootstrap::cli::Cli;
 use bootstrap::meshfile::schema;
 use bootstrap::settings::KEYS;
 use clap::{Arg, Command, CommandFactory as _};
 use serde_json::Value;
-use tests::book::root;
+use tests::book::{listed, root};
 
 /// With this in the environment the pages are written.
 const WRITE: &str = "MESHBOOT_DOCS_WRITE";
 
 const MADE: &str = "<!-- `cargo xtask docs` makes this page from the program. -->\n";
 
+/// Where the schemas of answers are.
+const SCHEMAS: &str = "docs/schema";
+
 #[test]
 fn pages_are_what_the_program_says() {
-    let pages = [("commands", commands()), ("settings", settings()), ("mesh-file-reference", mesh_file())];
+    let pages = [
+        ("commands", commands()),
+        ("answers", answers_of_verbs()),
+        ("settings", settings()),
+        ("mesh-file-reference", mesh_file()),
+    ];
     for (name, text) in pages {
-        let path = &format!("docs/src/{name}.md");
-        let file = root().join(path);
-        if std::env::var_os(WRITE).is_some() {
-            fs::write(&file, &text).unwrap();
-        }
-        let there = fs::read_to_string(&file).unwrap_or_default();
-        let other = there.lines().zip(text.lines()).find(|(there, wanted)| there != wanted);
-        assert!(there == text, "{path} is not what `cargo xtask docs` makes: {other:?}");
+        is_made(&format!("docs/src/{name}.md"), &text);
     }
+}
+
+#[test]
+fn schemas_are_what_the_program_prints() {
+    let schemas: BTreeMap<String, String> =
+        names().map(|name| (published(name), format!("{}\n", answers::schema(name).unwrap()))).collect();
+    fs::create_dir_all(root().join(SCHEMAS)).unwrap();
+    for old in listed(Path::new(SCHEMAS)) {
+        let path = old.display().to_string();
+        if !schemas.contains_key(&path) && std::env::var_os(WRITE).is_some() {
+            fs::remove_file(root().join(&path)).unwrap();
+        } else {
+            assert!(schemas.contains_key(&path), "{path} is the schema of nothing: `cargo xtask docs`");
+        }
+    }
+    for (path, text) in schemas {
+        is_made(&path, &text);
+    }
+}
+
+/// Where a schema is published.
+pub(crate) fn published(name: &str) -> String {
+    if name == EVENTS || verbs().contains(name) {
+        format!("{SCHEMAS}/{}.json", name.replace(' ', "-"))
+    } else {
+        format!("docs/{name}.schema.json")
+    }
+}
+
+/// A file is the text that the program makes; with [`WRITE`] it becomes that.
+fn is_made(path: &str, text: &str) {
+    let file = root().join(path);
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(&file, text).unwrap();
+    }
+    let there = fs::read_to_string(&file).unwrap_or_default();
+    let other = there.lines().zip(text.lines()).find(|(there, wanted)| there != wanted);
+    assert!(there == text, "{path} is not what `cargo xtask docs` makes: {other:?}");
+}
+
+/// What every verb answers programs.
+fn answers_of_verbs() -> String {
+    let mut page = format!("# Answers for programs\n\n{MADE}\n{}", include_str!("answers.md"));
+    page.push_str("\n## By verb\n\n| verb | `event` | what it is | schema |\n|---|---|---|---|\n");
+    for verb in verbs() {
+        let schema: Value = serde_json::from_str(&answers::schema(verb).unwrap()).unwrap();
+        for (event, about) in forms(&schema) {
+            let file = published(verb).rsplit('/').next().unwrap_or_default().to_owned();
+            let _infallible =
+                writeln!(page, "| `{verb}` | `{event}` | {} | `{file}` |", cell(&sentence(&about)));
+        }
+    }
+    page.push_str("\n## What any verb may say before\n\n| `event` | what it is | with |\n|---|---|---|\n");
+    let schema: Value = serde_json::from_str(&answers::schema(EVENTS).unwrap()).unwrap();
+    for form in schema["oneOf"].as_array().unwrap() {
+        let fields = form["properties"].as_object().unwrap().iter().filter(|(name, _)| *name != "event");
+        let fields: Vec<String> =
+            fields.map(|(name, field)| format!("`{name}`: {}", description(field))).collect();
+        let event = form["properties"]["event"]["const"].as_str().unwrap();
+        let _infallible =
+            writeln!(page, "| `{event}` | {} | {} |", cell(&description(form)), cell(&fields.join(" ")));
+    }
+    page
+}
+
+/// What an answer may say that it is, and what that is.
+fn forms(schema: &Value) -> Vec<(String, String)> {
+    let forms = schema["anyOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    forms
+        .iter()
+        .map(|form| (text(&form["properties"]["event"]["const"]), text(&form["description"])))
+        .collect()
 }
 
 /// Every verb that people use.

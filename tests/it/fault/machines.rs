@@ -19,6 +19,7 @@ use hardware::traffic::Means;
 use hardware::{Accel, DeploymentId, Libvirt, Plan, daemon, host};
 use serde_json::Value;
 use tempfile::TempDir;
+use tests::answers;
 
 use crate::cli::binary;
 
@@ -82,6 +83,7 @@ impl Lab {
     pub(crate) fn does(&self, line: &str) -> Result<String> {
         let words: Vec<&str> = line.split(' ').collect();
         let output = self.command(&words).output().context("cargo build -p bootstrap")?;
+        answers::are_published(&words, &output.stdout)?;
         let said = text(&output);
         ensure!(output.status.success(), "{line}: {} {said}", output.status);
         Ok(said)
@@ -181,8 +183,8 @@ impl Lab {
     }
 
     pub(crate) fn remove(&self) -> Result<()> {
-        let output = self.command(&["teardown"]).output()?;
-        ensure!(output.status.success(), "teardown: {}", text(&output));
+        let said = self.does("-o json teardown")?;
+        ensure!(said.contains(&format!("\"domains\":[\"{}", self.deployment.id.object_prefix())), "{said}");
         Ok(())
     }
 }
@@ -305,6 +307,7 @@ async fn try_all(lab: &Lab) -> Result<()> {
     a_machine_that_is_reset_and_wiped(lab).context("a machine that is reset and wiped")?;
     a_slow_disk(lab).context("a slow disk")?;
     a_flapping_cable(lab).context("a flapping cable")?;
+    what_programs_are_told(lab).context("what programs are told")?;
     a_fault_ends_though_its_maker_was_killed(lab).context("its maker is killed")?;
     a_fault_ends_though_its_keeper_was_killed(lab).context("its keeper is killed")?;
     what_cannot_be_undone_is_tried_again(lab).context("what cannot be undone")?;
@@ -427,6 +430,28 @@ async fn a_degraded_cable(lab: &Lab) -> Result<()> {
     lab.are_plugged(true)
 }
 
+/// Looked at by `does`: it is of the form that is published.
+fn what_programs_are_told(lab: &Lab) -> Result<()> {
+    for (line, told) in [
+        ("fault link cut seed-node1", "\"kind\":\"link cut\""),
+        ("fault list", "\"state\":\"standing\""),
+        ("timeline", "\"act\":\"fault-injected\""),
+        ("fault link heal seed-node1", "\"cleared\":[\"f"),
+        ("status", "\"power\":\"running\""),
+        ("node list", "\"its_port\":0"),
+        ("list", "\"running\":2"),
+        ("node stop --hard node1", "\"stopped\":[\"node1\"]"),
+        ("node start --no-wait node1", "\"started\":[\"node1\"]"),
+        ("snapshot save one", "\"saved\":\"one\""),
+        ("snapshot list", "\"snapshots\":[{\"name\":\"one\""),
+        ("snapshot delete one", "\"deleted\":\"one\""),
+    ] {
+        let said = lab.does(&format!("-o json {line}"))?;
+        ensure!(said.contains(told), "{line} does not say `{told}` but {said}");
+    }
+    Ok(())
+}
+
 fn a_machine_without_power(lab: &Lab) -> Result<()> {
     lab.does("fault node kill seed")?;
     ensure!(lab.state("seed")? == "shut off" && lab.state("node1")? == "running");
@@ -440,7 +465,7 @@ fn a_machine_without_power(lab: &Lab) -> Result<()> {
 fn a_frozen_machine(lab: &Lab) -> Result<()> {
     lab.does("fault node freeze node1")?;
     ensure!(lab.state("node1")? == "paused");
-    lab.does("fault node thaw node1")?;
+    lab.does("-o json fault node thaw node1")?;
     ensure!(lab.state("node1")? == "running");
     ensure!(lab.does("fault node thaw node1")?.contains("was not frozen"));
     Ok(())

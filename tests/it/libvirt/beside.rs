@@ -14,6 +14,7 @@ use hardware::firmware::Firmware;
 use hardware::virsh::DomainState;
 use hardware::{Libvirt, MachineNumber, Plan};
 use serde_json::Value;
+use tests::answers;
 
 use super::{is_installed, remains};
 use crate::cli::binary;
@@ -66,8 +67,10 @@ impl Mesh {
 
 /// What `meshboot list` says of the meshes below a directory.
 fn listed(place: &Path) -> Result<Vec<Value>> {
-    let output = Command::new(binary()).args(["-o", "json", "list"]).current_dir(place).output()?;
+    let words = ["-o", "json", "list"];
+    let output = Command::new(binary()).args(words).current_dir(place).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    answers::are_published(&words, &output.stdout)?;
     let list: Value = serde_json::from_slice(&output.stdout)?;
     let place = place.canonicalize()?.display().to_string();
     let meshes = list["meshes"].as_array().context("there is a list")?;

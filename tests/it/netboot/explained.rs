@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tests::answers;
 
 use super::lab::{FAR, Lab, NEAR};
 use super::served::near_mac;
@@ -59,7 +60,9 @@ impl Drop for Recorder {
 fn explain(lab: &Lab, settings: &str, arguments: &[&str]) -> Result<Value> {
     let binary = binary().to_string_lossy().into_owned();
     let given = ["--settings", settings, "-o", "json", "explain"];
-    let said = lab.near.run(&binary, &[&given[..], arguments].concat())?;
+    let words = [&given[..], arguments].concat();
+    let said = lab.near.run(&binary, &words)?;
+    answers::are_published(&words, said.as_bytes())?;
     Ok(serde_json::from_str(&said)?)
 }
 

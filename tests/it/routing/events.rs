@@ -13,6 +13,7 @@ use bootstrap::timeline::journal::{Act, Entry, Fault, Journal};
 use hardware::DeploymentId;
 use mesh::{AddressPlan, Event, EventPage, Happening, Mac, Machine};
 use serde_json::{Value, json};
+use tests::answers;
 use tests::netns::Network;
 
 use super::identity::{Identity, PORTS};
@@ -227,5 +228,6 @@ fn timeline(gateway: &Gateway, directory: &Path, arguments: &[&str]) -> Result<S
     command.arg("--cluster").arg(directory).arg("timeline").args(arguments).stdin(Stdio::null());
     let output = gateway.network.enter(move || command.output())??;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    answers::are_published(&[&["timeline"], arguments].concat(), &output.stdout)?;
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -29,7 +29,7 @@ cargo xtask bench netboot [--quick] [FILE]
                                     JSON to FILE (tests/README.md); --quick says only whether it works
 cargo xtask bench mirrors [--quick] [FILE]
                                     the registry mirrors beside docker-registry as a proxy, likewise
-cargo xtask docs                    makes the pages of docs/ that are made from the program
+cargo xtask docs                    makes the pages and the schemas of docs/ that are made from the program
 cargo xtask fuzz [TARGET] [--seconds N]
                                     looks for octets that break a promise, for 600 s or N in each target of
                                     tests/fuzz or in one; CI replays what was found

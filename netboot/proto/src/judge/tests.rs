@@ -281,13 +281,13 @@ fn a_fault_ends_with_the_hold_down_or_the_carrier_and_is_told_once() {
         }
         told
     };
-    assert_eq!(told(&mut judge), []);
+    assert!(told(&mut judge).is_empty());
     for second in 0..5 {
         judge.handle_icmp6(&peer(OURS), &SOLICITATION, after(second));
     }
     assert_eq!(told(&mut judge), [false]);
     judge.handle_timeout(after(4) + HOLD_DOWN - Duration::from_millis(1));
-    assert_eq!(told(&mut judge), []);
+    assert!(told(&mut judge).is_empty());
     judge.handle_timeout(after(4) + HOLD_DOWN);
     assert_eq!(told(&mut judge), [true]);
 
@@ -296,7 +296,7 @@ fn a_fault_ends_with_the_hold_down_or_the_carrier_and_is_told_once() {
     assert_eq!(told(&mut judge), [false, true]);
     // Without a carrier nothing is heard; a late packet is of the cable that was pulled.
     judge.handle_icmp6(&peer(OURS), &SOLICITATION, after(201));
-    assert_eq!(told(&mut judge), []);
+    assert!(told(&mut judge).is_empty());
     assert_eq!(judge.next_deadline(), None);
 }
 

@@ -27,6 +27,7 @@ const INFINITY: u32 = u32::MAX;
 
 /// A message in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Description {
     /// What it is.
     pub name: String,
@@ -36,6 +37,7 @@ pub struct Description {
 
 /// One thing that a message says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Field {
     /// Its number, if it is an option.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use crate::line::LINE;
 use crate::mesh::{Mesh, libvirt_objects};
-use crate::{docs, inside};
+use crate::{docs, experiments, inside};
 
 #[test]
 #[ignore = "needs libvirt and half an hour: cargo xtask vm book"]
@@ -13,5 +13,7 @@ fn what_the_book_shows_is_so_and_faults_inside_nodes_come_and_go() {
     inside::each_fault_is_seen_and_undone(&mesh, "node1", "node2");
     docs::where_images_are_made();
     docs::on_a_mesh(&mesh);
+    // Its machines are of two sizes.
+    experiments::passes(&mesh, "placement");
     mesh.teardown(&before);
 }

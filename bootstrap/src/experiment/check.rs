@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::Value;
 
-use super::condition::{Condition, FieldPath, ObjectName, PodPlace};
+use super::condition::{Condition, FieldPath, FieldValue, ObjectName, PodPlace};
 use super::places::placeholders;
-use super::plan::{Asker, Bound, Deed, Expectation, Experiment, Measure, Needs, Probe, Step};
+use super::plan::{Asker, Bound, Deed, Expectation, Experiment, Measure, Needs, Probe, Step, Tainted};
 use super::written::{self, Written};
 use crate::cli::fault::{Fault, LinkFault, NodeFault};
 use crate::meshfile::{Given, Mistake, Mistakes, Place};
@@ -171,6 +171,7 @@ impl Checker<'_> {
         }
         let given = [
             ("fault", !written.fault.is_absent()),
+            ("taint", !written.taint.is_absent()),
             ("undo", !written.undo.is_absent()),
             ("apply", !written.apply.is_absent()),
             ("wait", !written.wait.is_absent()),
@@ -182,7 +183,9 @@ impl Checker<'_> {
             let found = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
             self.note(
                 place,
-                format!("a step is one of fault, undo, apply, wait, sleep and probe, and this is {found}"),
+                format!(
+                    "a step is one of fault, taint, undo, apply, wait, sleep and probe, and this is {found}"
+                ),
             );
             return None;
         }
@@ -202,15 +205,23 @@ impl Checker<'_> {
                 Err(problem) => self.at(place, problem),
             };
         }
+        if let Some((_, place)) = written.taint.pair() {
+            let words = self.text(&written.taint)?;
+            return match tainted(&words) {
+                Ok(tainted) => Some(Deed::Taint(tainted)),
+                Err(problem) => self.at(place, problem),
+            };
+        }
         if let Some((_, place)) = written.undo.pair() {
             let step = self.text(&written.undo)?;
-            let is_fault = |other: &&Step| {
-                other.name.as_ref() == Some(&step) && matches!(other.deed, Deed::Fault { .. })
+            let can_be_undone = |other: &Step| {
+                other.name.as_ref() == Some(&step)
+                    && matches!(other.deed, Deed::Fault { .. } | Deed::Taint(_))
             };
-            if before.iter().any(|other| is_fault(&other)) {
+            if before.iter().any(can_be_undone) {
                 return Some(Deed::Undo { step });
             }
-            return self.at(place, format!("no step before this one is a fault named `{step}`"));
+            return self.at(place, format!("no step before this one is a fault or a taint named `{step}`"));
         }
         if let Some((value, place)) = written.apply.pair() {
             let objects = match self.filled_in(value, place) {
@@ -289,11 +300,13 @@ impl Checker<'_> {
                     Some(Err(error)) => self.at(place, error.to_string()),
                     None => self.at(place, "`object` wants a `field`"),
                 };
-                let equals = self.text(&written.equals);
-                if written.equals.is_absent() {
-                    self.note(place, "`object` wants what the field `equals`");
-                }
-                Some(Condition::Field { object, path: path?, equals: equals? })
+                let value = match (self.text(&written.equals), self.text(&written.contains)) {
+                    (Some(text), None) => Some(FieldValue::Is(text)),
+                    (None, Some(part)) => Some(FieldValue::Contains(part)),
+                    (Some(_), Some(_)) => self.at(place, "`equals` and `contains` are two things"),
+                    (None, None) => self.at(place, "`object` wants what the field `equals` or `contains`"),
+                };
+                Some(Condition::Field { object, path: path?, value: value? })
             }
             "api" => {
                 let answers = self.word(&written.api, place, "api", &[("answers", true), ("silent", false)]);
@@ -316,7 +329,7 @@ impl Checker<'_> {
 
     /// Fields that belong to something else that is waited for.
     fn others_are_absent(&mut self, written: &written::Condition, kind: &str, place: Place) {
-        let fields: [(&str, bool, &[&str]); 11] = [
+        let fields: [(&str, bool, &[&str]); 12] = [
             ("is", !written.is.is_absent(), &["node"]),
             ("running", !written.running.is_absent(), &["pods"]),
             ("on", !written.on.is_absent(), &["pods", "route-to"]),
@@ -324,6 +337,7 @@ impl Checker<'_> {
             ("namespace", !written.namespace.is_absent(), &["pods", "object"]),
             ("field", !written.field.is_absent(), &["object"]),
             ("equals", !written.equals.is_absent(), &["object"]),
+            ("contains", !written.contains.is_absent(), &["object"]),
             ("from", !written.from.is_absent(), &["http"]),
             ("answers", !written.answers.is_absent(), &["http"]),
             ("present", !written.present.is_absent(), &["route-to"]),
@@ -491,6 +505,15 @@ impl Checker<'_> {
 /// The parts of a list that can be read, with their places.
 fn items<T>(list: &Given<Vec<Given<T>>>) -> impl Iterator<Item = (&T, Place)> {
     list.get().into_iter().flatten().filter_map(Given::pair)
+}
+
+/// A node and its taint.
+fn tainted(words: &str) -> Result<Tainted, String> {
+    let (node, taint) = words.trim().split_once(' ').ok_or_else(|| {
+        format!("`{words}` is no taint of a node, as `node1 dedicated=db:NoSchedule` is one")
+    })?;
+    let taint = taint.trim().parse().map_err(|error| format!("`{words}`: {error}"))?;
+    Ok(Tainted { node: node.to_owned(), taint })
 }
 
 /// The words of a fault; those that make none are refused.

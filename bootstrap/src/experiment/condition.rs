@@ -38,8 +38,8 @@ pub enum Condition {
         object: ObjectName,
         /// Where in it, in kubectl's words: `{.status.readyReplicas}`.
         path: FieldPath,
-        /// The value, as text.
-        equals: String,
+        /// What is to be there.
+        value: FieldValue,
     },
     /// The API server answers, or does not.
     Api {
@@ -96,6 +96,15 @@ pub struct FieldPath {
     query: String,
 }
 
+/// What is to be in a field, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldValue {
+    /// This, and nothing else.
+    Is(String),
+    /// This, as a part.
+    Contains(String),
+}
+
 /// What a witness said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Witness {
@@ -137,9 +146,9 @@ impl Condition {
             (Self::Pods { running, place, .. }, Witness::Object(list)) => {
                 pods_run(*running, place, list.as_ref())
             }
-            (Self::Field { object, path, equals }, Witness::Object(found)) => match found {
+            (Self::Field { object, path, value }, Witness::Object(found)) => match found {
                 None => Err(format!("there is no {object}")),
-                Some(found) => field_is(path, equals, found),
+                Some(found) => field_is(path, value, found),
             },
             (Self::Route { present, to, .. }, Witness::Routes(routes)) => match (routes.first(), present) {
                 (Some(_), true) | (None, false) => Ok(()),
@@ -208,9 +217,13 @@ fn pods_run(wanted: usize, place: &PodPlace, list: Option<&Value>) -> Result<(),
     Err(format!("{running} of {wanted} pods run{place}: {told}"))
 }
 
-fn field_is(path: &FieldPath, wanted: &str, object: &Value) -> Result<(), Reason> {
+fn field_is(path: &FieldPath, wanted: &FieldValue, object: &Value) -> Result<(), Reason> {
     let found = path.texts(object);
-    if found.iter().any(|text| text == wanted) {
+    let is_it = |text: &String| match wanted {
+        FieldValue::Is(wanted) => text == wanted,
+        FieldValue::Contains(part) => text.contains(part),
+    };
+    if found.iter().any(is_it) {
         return Ok(());
     }
     let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
@@ -229,7 +242,12 @@ impl fmt::Display for Condition {
             Self::Pods { labels, running, place, .. } => {
                 write!(f, "{running} pods of {labels} run{place}")
             }
-            Self::Field { object, path, equals } => write!(f, "{path} of {object} is {equals}"),
+            Self::Field { object, path, value: FieldValue::Is(text) } => {
+                write!(f, "{path} of {object} is {text}")
+            }
+            Self::Field { object, path, value: FieldValue::Contains(part) } => {
+                write!(f, "{path} of {object} contains {part}")
+            }
             Self::Api { answers: true } => f.write_str("the API server answers"),
             Self::Api { answers: false } => f.write_str("the API server does not answer"),
             Self::Http { url, from, answers: true } => write!(f, "{url} answers {from}"),

@@ -1,7 +1,7 @@
 //! How an experiment goes: which step is next, what it waits for, and what is put right at its end.
 //!
 //! Pure: a machine of states that takes what happened and the time, and gives what is to be done. Whatever goes wrong, the
-//! faults that were made are undone and the objects that were made are removed, the last one first.
+//! faults that were made are undone, and the taints and the objects that were made are removed, the last one first.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::condition::Condition;
-use super::plan::{Deed, Step};
+use super::plan::{Deed, Step, Tainted};
 use crate::cli::fault::Fault;
 use crate::fault::asked::Span;
 
@@ -23,6 +23,10 @@ pub enum Act {
     Make(Box<Fault>),
     /// Undo a fault.
     Undo(String),
+    /// Give a node a taint.
+    Taint(Tainted),
+    /// Take it away again, if it was given.
+    Untaint(Tainted),
     /// Make an object.
     Apply(Box<Value>),
     /// Remove an object.
@@ -71,6 +75,7 @@ pub struct Course {
 #[derive(Debug, Clone, PartialEq)]
 enum Amends {
     Fault { id: String, step: Option<String> },
+    Taint { tainted: Tainted, step: Option<String> },
     Object(Box<Value>),
 }
 
@@ -157,7 +162,7 @@ impl Course {
     }
 
     fn begin(&mut self, step: usize, now: Duration) -> Act {
-        let Some(Step { deed, .. }) = self.steps.get(step) else { return self.finish() };
+        let Some(Step { deed, name, .. }) = self.steps.get(step) else { return self.finish() };
         let (phase, act) = match deed {
             Deed::Fault { fault, .. } => (Phase::Whole, Act::Make(fault.clone())),
             Deed::Sleep { time } => (Phase::Whole, Act::Sleep(*time)),
@@ -167,14 +172,19 @@ impl Course {
                 self.state = State::Doing { step, since: now, phase: Phase::Object(0) };
                 return self.apply(step, now, 0, now);
             }
+            // It is put right even if giving it fails: nobody knows how far that came.
+            Deed::Taint(tainted) => {
+                self.amends.push(Amends::Taint { tainted: tainted.clone(), step: name.clone() });
+                (Phase::Whole, Act::Taint(tainted.clone()))
+            }
             Deed::Undo { step: name } => {
-                let is_it = |amends: &Amends| matches!(amends, Amends::Fault { step: Some(step), .. } if step == name);
-                let name = name.clone();
-                match self.amends.iter().position(is_it).map(|at| self.amends.remove(at)) {
-                    Some(Amends::Fault { id, .. }) => (Phase::Whole, Act::Undo(id)),
-                    Some(Amends::Object(_)) | None => {
+                let is_it = |amends: &Amends| amends.step() == Some(name);
+                match self.amends.iter().position(is_it) {
+                    Some(at) => (Phase::Whole, self.amends.remove(at).act()),
+                    None => {
+                        let message = format!("`{name}` did nothing that stands");
                         self.state = State::At(step);
-                        return self.fail(format!("`{name}` made no fault that stands"));
+                        return self.fail(message);
                     }
                 }
             }
@@ -238,12 +248,31 @@ impl Course {
 
     fn amend(&mut self) -> Act {
         match self.amends.pop() {
-            Some(Amends::Fault { id, .. }) => Act::Undo(id),
-            Some(Amends::Object(object)) => Act::Remove(object),
+            Some(amends) => amends.act(),
             None => {
                 self.state = State::Ended;
                 Act::End
             }
+        }
+    }
+}
+
+// === impl Amends ===
+
+impl Amends {
+    /// The step that it puts right, where that can be done by another step.
+    fn step(&self) -> Option<&String> {
+        match self {
+            Self::Fault { step, .. } | Self::Taint { step, .. } => step.as_ref(),
+            Self::Object(_) => None,
+        }
+    }
+
+    fn act(self) -> Act {
+        match self {
+            Self::Fault { id, .. } => Act::Undo(id),
+            Self::Taint { tainted, .. } => Act::Untaint(tainted),
+            Self::Object(object) => Act::Remove(object),
         }
     }
 }

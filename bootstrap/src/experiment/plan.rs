@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ignition::Taint;
 use serde_json::Value;
 
 use super::condition::Condition;
@@ -84,7 +85,9 @@ pub enum Deed {
         /// As it is understood.
         fault: Box<Fault>,
     },
-    /// The fault of an earlier step is undone.
+    /// A node is given a taint.
+    Taint(Tainted),
+    /// The fault or the taint of an earlier step is undone.
     Undo {
         /// That step's name.
         step: String,
@@ -111,6 +114,15 @@ pub enum Deed {
         /// Its name.
         probe: String,
     },
+}
+
+/// A taint that a node is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tainted {
+    /// The node.
+    pub node: String,
+    /// The taint.
+    pub taint: Taint,
 }
 
 /// What must have come of it.
@@ -170,9 +182,11 @@ impl Experiment {
         let steps = self.steps.iter().map(|step| match &step.deed {
             Deed::Wait { within, .. } => *within,
             Deed::Sleep { time } => *time,
-            Deed::Fault { .. } | Deed::Undo { .. } | Deed::Apply { .. } | Deed::Begin { .. } => {
-                MOST_OF_A_DEED
-            }
+            Deed::Fault { .. }
+            | Deed::Taint(_)
+            | Deed::Undo { .. }
+            | Deed::Apply { .. }
+            | Deed::Begin { .. } => MOST_OF_A_DEED,
         });
         steps.sum()
     }
@@ -191,6 +205,14 @@ impl Step {
     #[must_use]
     pub fn objects(&self) -> &[Value] {
         if let Deed::Apply { objects } = &self.deed { objects } else { &[] }
+    }
+}
+
+// === impl Tainted ===
+
+impl std::fmt::Display for Tainted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is given the taint {}", self.node, self.taint)
     }
 }
 

@@ -234,6 +234,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.deed {
             Deed::Fault { words, .. } => f.write_str(words),
+            Deed::Taint(tainted) => write!(f, "{tainted}"),
             Deed::Undo { step } => write!(f, "{step} is undone"),
             Deed::Wait { condition, .. } => write!(f, "{condition}"),
             Deed::Sleep { time } => write!(f, "{} pass", crate::fault::asked::Span(*time)),

@@ -17,6 +17,7 @@ macro_rules! shipped {
 
 /// All of them, those that take least first.
 pub const SHIPPED: &[Shipped] = shipped! {
+    "placement"
     "power-loss"
     "cable-cut"
     "partition"

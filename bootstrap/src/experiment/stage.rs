@@ -113,7 +113,8 @@ impl<'a> Stage<'a> {
                 told = step;
             }
             // Undoing is never left off.
-            let stops = interrupted && course.step().is_some() && !matches!(act, Act::Undo(_));
+            let stops =
+                interrupted && course.step().is_some() && !matches!(act, Act::Undo(_) | Act::Untaint(_));
             input = if stops {
                 Input::Interrupted
             } else {
@@ -126,7 +127,13 @@ impl<'a> Stage<'a> {
                             Input::Interrupted
                         }
                     },
-                    Act::Make(_) | Act::Undo(_) | Act::Apply(_) | Act::Remove(_) | Act::Begin(_) => {
+                    Act::Make(_)
+                    | Act::Undo(_)
+                    | Act::Taint(_)
+                    | Act::Untaint(_)
+                    | Act::Apply(_)
+                    | Act::Remove(_)
+                    | Act::Begin(_) => {
                         let (input, signal) = self.wholly(&act, &mut signals, interrupted).await?;
                         interrupted |= signal;
                         input
@@ -173,6 +180,8 @@ impl<'a> Stage<'a> {
         match act {
             Act::Make(words) => self.make(words).await.unwrap_or_else(Input::Failed),
             Act::Undo(id) => done(self.undo(id).await),
+            Act::Taint(tainted) => done(self.witnesses.taint(tainted).await),
+            Act::Untaint(tainted) => done(self.witnesses.untaint(tainted).await),
             Act::Apply(object) => done(self.witnesses.apply(object).await),
             Act::Remove(object) => done(self.witnesses.remove(object).await),
             Act::Begin(probe) => done(self.begin(probe).await),

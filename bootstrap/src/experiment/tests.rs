@@ -85,6 +85,10 @@ steps:
   - {probe: web}
   - {fault: fault list}
   - {fault: 'node kill ${victim}'}
+  - {taint: node1}
+  - {taint: node1 a=b:Never}
+  - {wait: {object: a/b, field: .c, equals: d, contains: d}}
+  - {wait: {object: a/b, field: .c}}
 expect:
   - {from: a, to: b, at-most: 5s}
   - {probe: web}
@@ -94,7 +98,7 @@ expect:
         (2, "titel"),
         (4, "slay"),
         (5, "fault and sleep"),
-        (6, "no step before this one is a fault named `b`"),
+        (6, "no step before this one is a fault or a taint named `b`"),
         (7, "`is` is Ready or NotReady"),
         (8, "`equals` belongs to object"),
         (8, "`on` and `not-on`"),
@@ -104,8 +108,12 @@ expect:
         (12, "no probe `web`"),
         (13, "fault list"),
         (14, "`${victim}`"),
-        (16, "no step is named `b`"),
-        (17, "it expects nothing"),
+        (15, "`node1` is no taint of a node"),
+        (16, "a=b:Never"),
+        (17, "`equals` and `contains` are two things"),
+        (18, "`equals` or `contains`"),
+        (20, "no step is named `b`"),
+        (21, "it expects nothing"),
     ] {
         let found =
             said.lines().any(|said| said.contains(&format!("try.yaml:{line}:")) && said.contains(told));

@@ -5,19 +5,19 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use ipnet::Ipv6Net;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service, Taint};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
 };
 use kube::discovery::{self, Scope};
 use kube::runtime::wait::await_condition;
 use mesh::AddressPlan;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::condition::{Condition, ObjectName, Witness, routes_to};
 use super::places::Places;
-use super::plan::Asker;
+use super::plan::{Asker, Tainted};
 use crate::ssh::{Host, Ssh};
 use crate::status::Observer;
 
@@ -27,6 +27,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 const SHELL_LIMIT: Duration = Duration::from_secs(20);
 /// Who makes objects, as Kubernetes notes it.
 const MANAGER: &str = "meshboot-experiment";
+/// A node is changed by many: whoever was first is not overwritten, and it is tried again.
+const TRIES: usize = 5;
 /// How long an object may take to be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -39,6 +41,8 @@ pub(super) struct Witnesses {
     authority: Vec<u8>,
     addresses: BTreeMap<String, Ipv6Addr>,
     places: Places,
+    /// What nodes were given here: what they had before is not taken from them.
+    tainted: Vec<Tainted>,
 }
 
 type Said<T> = Result<T, String>;
@@ -62,7 +66,7 @@ impl Witnesses {
         }
         places.insert("anycast:apiserver", plan.apiserver.to_string());
         places.insert("anycast:etcd", plan.etcd.to_string());
-        Ok(Self { client: kubernetes, ssh, http, authority, addresses, places })
+        Ok(Self { client: kubernetes, ssh, http, authority, addresses, places, tainted: Vec::new() })
     }
 
     pub(super) fn ssh(&self) -> &Ssh {
@@ -162,6 +166,52 @@ impl Witnesses {
         within(api.get_opt(&name.name)).await?.map(json).transpose()
     }
 
+    /// Gives a node a taint.
+    pub(super) async fn taint(&mut self, tainted: &Tainted) -> Said<()> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = within(nodes.get(&tainted.node)).await?;
+        let mut taints = node.spec.and_then(|spec| spec.taints).into_iter().flatten();
+        if taints.any(|taint| tainted.is(&taint)) {
+            return Err(format!("{} has the taint {} already", tainted.node, tainted.taint));
+        }
+        self.tainted.push(tainted.clone());
+        self.change_taints(&tainted.node, |taints| {
+            taints.retain(|taint| !tainted.is(taint));
+            taints.push(Taint {
+                key: tainted.taint.key.clone(),
+                value: Some(tainted.taint.value.clone()).filter(|value| !value.is_empty()),
+                effect: tainted.taint.effect.to_string(),
+                time_added: None,
+            });
+        })
+        .await
+    }
+
+    /// Takes a taint from a node that it was given by [`Self::taint`].
+    pub(super) async fn untaint(&mut self, tainted: &Tainted) -> Said<()> {
+        let Some(at) = self.tainted.iter().position(|given| given == tainted) else { return Ok(()) };
+        self.change_taints(&tainted.node, |taints| taints.retain(|taint| !tainted.is(taint))).await?;
+        self.tainted.remove(at);
+        Ok(())
+    }
+
+    async fn change_taints(&self, node: &str, change: impl Fn(&mut Vec<Taint>)) -> Said<()> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let mut refused = String::new();
+        for _ in 0..TRIES {
+            let found = within(nodes.get(node)).await?;
+            let mut taints = found.spec.and_then(|spec| spec.taints).unwrap_or_default();
+            change(&mut taints);
+            let version = found.metadata.resource_version;
+            let wanted = json!({ "metadata": { "resourceVersion": version }, "spec": { "taints": taints } });
+            match within(nodes.patch(node, &PatchParams::default(), &Patch::Merge(wanted))).await {
+                Ok(_) => return Ok(()),
+                Err(reason) => refused = reason,
+            }
+        }
+        Err(refused)
+    }
+
     /// Makes an object, or changes it to what is wanted.
     pub(super) async fn apply(&self, object: &Value) -> Said<()> {
         let (api, name) = self.api_of(object).await?;
@@ -219,6 +269,15 @@ impl Witnesses {
         let found = resources.into_iter().find(|(resource, _)| is_it(resource));
         let (resource, capabilities) = found.ok_or_else(|| format!("Kubernetes has no `{kind}`"))?;
         Ok((resource, capabilities.scope == Scope::Namespaced))
+    }
+}
+
+// === impl Tainted ===
+
+impl Tainted {
+    /// Whether a node's taint is this one: of one key and effect a node has one.
+    fn is(&self, taint: &Taint) -> bool {
+        taint.key == self.taint.key && taint.effect == self.taint.effect.to_string()
     }
 }
 

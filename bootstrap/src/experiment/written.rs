@@ -56,7 +56,7 @@ pub struct Probe {
     pub timeout: Given<String>,
 }
 
-/// Something to do: one of `fault`, `undo`, `apply`, `wait`, `sleep` and `probe`.
+/// Something to do: one of `fault`, `taint`, `undo`, `apply`, `wait`, `sleep` and `probe`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Step {
@@ -64,7 +64,9 @@ pub struct Step {
     pub name: Given<String>,
     /// The words of `meshboot fault`: `link cut node1-node3`.
     pub fault: Given<String>,
-    /// The name of the step whose fault is undone.
+    /// A node and a taint that it is given, as `node1 dedicated=db:NoSchedule`.
+    pub taint: Given<String>,
+    /// The name of the step whose fault or taint is undone.
     pub undo: Given<String>,
     /// An object of Kubernetes, or a list of them. They are removed at the end.
     pub apply: Given<Value>,
@@ -102,6 +104,8 @@ pub struct Condition {
     pub field: Given<String>,
     /// With `object`: what is to be there, as a text.
     pub equals: Given<String>,
+    /// With `object`: a part of what is to be there.
+    pub contains: Given<String>,
     /// The API server: `answers` or `silent`.
     pub api: Given<String>,
     /// A URL, as a probe has it.

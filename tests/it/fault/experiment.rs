@@ -63,6 +63,11 @@ steps:
   - apply:
       - {{apiVersion: v1, kind: ConfigMap, metadata: {{name: 'lab-${{far}}'}}, data: {{written: 'yes'}}}}
       - {{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {{name: lab}}, value: 7}}
+  - {{name: tainted, taint: 'bystander lab=yes:NoSchedule'}}
+  - wait: {{object: node/bystander, field: '{{.spec.taints[*].key}}', equals: lab}}
+  - {{undo: tainted}}
+  - {{taint: 'bystander lab-${{far}}:PreferNoSchedule'}}
+  - wait: {{object: node/bystander, field: '{{.spec.taints[*].key}}', contains: '${{far}}'}}
   - {{name: made, wait: {{object: 'configmap/lab-${{far}}', field: '{{.data.written}}', equals: 'yes'}}, within: 30s}}
   - probe: web
   - sleep: 1s
@@ -114,8 +119,19 @@ fn try_all(lab: &Lab, cluster: &Cluster) -> Result<()> {
         let objects = cluster.admin(&["get", "configmaps", "-n", "default", "-o", "name"]);
         let classes = cluster.admin(&["get", "priorityclasses", "-o", "name"]);
         ensure!(!objects.contains("lab-node1") && !classes.contains("/lab"), "{objects}{classes}");
+        // Of what the node had before nothing is taken.
+        let taints = cluster.admin(&["get", "node", "bystander", "-o", "jsonpath={.spec.taints[*].key}"]);
+        ensure!(taints.contains("before") && !taints.contains("lab"), "{taints}");
         Ok(())
     };
+
+    let node = lab.place.path().join("node.json");
+    let taints = serde_json::json!([{ "key": "before", "effect": "NoSchedule" }]);
+    let object = serde_json::json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": "bystander" }, "spec": { "taints": taints },
+    });
+    fs::write(&node, object.to_string())?;
+    cluster.admin(&["create", "-f", &node.to_string_lossy()]);
 
     fs::write(&place, file(&url, "2s", "60s"))?;
     let report: Value =
@@ -123,11 +139,15 @@ fn try_all(lab: &Lab, cluster: &Cluster) -> Result<()> {
     ensure!(report["passed"] == true && report["left"] == serde_json::json!([]), "{report}");
     let marks: Vec<&str> =
         report["marks"].as_array().into_iter().flatten().filter_map(|mark| mark["name"].as_str()).collect();
-    ensure!(marks == ["made", "cut", "silent", "mended", "answers"], "{report}");
+    ensure!(marks == ["tainted", "made", "cut", "silent", "mended", "answers"], "{report}");
     let silence = report["probes"][0]["longest_gap"].as_u64().unwrap_or_default();
     ensure!((2000..60_000).contains(&silence), "{report}");
     let picture = fs::read_to_string(lab.place.path().join("lab.svg"))?;
     ensure!(picture.starts_with("<svg") && picture.contains("cut the cable seed-node1"), "{picture}");
+    nothing_is_left()?;
+    let taken = file(&url, "2s", "60s").replace("lab=yes", "before");
+    fs::write(&place, taken)?;
+    lab.refuses("experiment run lab.yaml", 65, &["bystander has the taint before:NoSchedule already"])?;
     nothing_is_left()?;
 
     fs::write(&place, file(&url, "2s", "2100ms"))?;

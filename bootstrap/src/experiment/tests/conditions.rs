@@ -1,6 +1,6 @@
 //! What is waited for.
 
-use super::super::condition::{Condition, FieldPath, ObjectName, PodPlace, Witness, routes_to};
+use super::super::condition::{Condition, FieldPath, FieldValue, ObjectName, PodPlace, Witness, routes_to};
 use super::super::plan::Asker;
 use super::*;
 
@@ -67,16 +67,17 @@ fn fields_are_found_as_kubectl_finds_them() {
         "metadata": {"name": "web"}, "status": {"readyReplicas": 2},
         "spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]},
     });
-    let is = |path: &str, equals: &str| {
+    let field = |path: &str, equals: FieldValue| {
         let name = ObjectName {
             kind: "deployment".to_owned(),
             name: "web".to_owned(),
             namespace: "default".to_owned(),
         };
         let path = FieldPath::new(path).unwrap();
-        Condition::Field { object: name, path, equals: equals.to_owned() }
-            .holds(&Witness::Object(Some(object.clone())))
+        Condition::Field { object: name, path, value: equals }.holds(&Witness::Object(Some(object.clone())))
     };
+    let is = |path: &str, text: &str| field(path, FieldValue::Is(text.to_owned()));
+    let contains = |path: &str, text: &str| field(path, FieldValue::Contains(text.to_owned()));
     for (path, equals) in [
         ("{.status.readyReplicas}", "2"),
         (".status.readyReplicas", "2"),
@@ -89,6 +90,9 @@ fn fields_are_found_as_kubectl_finds_them() {
     }
     assert_eq!(is("{.status.readyReplicas}", "3"), Err("{.status.readyReplicas} is 2".to_owned()));
     assert_eq!(is("{.status.replicas}", "3"), Err("{.status.replicas} is nothing".to_owned()));
+    assert_eq!(contains("{.metadata.name}", "e"), Ok(()));
+    assert_eq!(is("{.metadata.name}", "e"), Err("{.metadata.name} is web".to_owned()));
+    assert_eq!(contains("{.metadata.name}", "x"), Err("{.metadata.name} is web".to_owned()));
     assert!(FieldPath::new("{.status[}").unwrap_err().to_string().contains("{.status[}"));
 }
 

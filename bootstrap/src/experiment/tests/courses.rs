@@ -14,6 +14,8 @@ fn go(experiment: &Experiment, mut happens: impl FnMut(&Act, Duration) -> Input)
             Act::Ask(_) => now += Duration::from_millis(10),
             Act::Make(_) => acts.push("make".to_owned()),
             Act::Undo(id) => acts.push(format!("undo {id}")),
+            Act::Taint(tainted) => acts.push(format!("taint {}", tainted.node)),
+            Act::Untaint(tainted) => acts.push(format!("untaint {}", tainted.node)),
             Act::Apply(object) => {
                 acts.push(format!("apply {}", object["metadata"]["name"].as_str().unwrap()))
             }
@@ -33,6 +35,8 @@ fn all_goes_well(act: &Act, now: Duration) -> Input {
         Act::Ask(_) if now < Duration::from_secs(40) => Input::NotYet("it is Ready".to_owned()),
         Act::Ask(_)
         | Act::Undo(_)
+        | Act::Taint(_)
+        | Act::Untaint(_)
         | Act::Apply(_)
         | Act::Remove(_)
         | Act::Sleep(_)
@@ -78,7 +82,7 @@ fn an_interruption_at_any_moment_leaves_nothing() {
                 Act::Undo(_) => standing = false,
                 Act::Apply(_) => made = true,
                 Act::Remove(_) => made = false,
-                Act::Ask(_) | Act::Sleep(_) | Act::Begin(_) | Act::End => {}
+                Act::Ask(_) | Act::Sleep(_) | Act::Begin(_) | Act::Taint(_) | Act::Untaint(_) | Act::End => {}
             }
             count += 1;
             let may_be_cut = matches!(act, Act::Ask(_) | Act::Sleep(_) | Act::Begin(_));
@@ -98,7 +102,9 @@ fn what_cannot_be_done_ends_it_and_what_cannot_be_put_right_is_told() {
                 Act::Apply(_) => wanted == "apply",
                 Act::Undo(_) => wanted == "undo",
                 Act::Remove(_) => wanted == "remove",
-                Act::Ask(_) | Act::Sleep(_) | Act::Begin(_) | Act::End => false,
+                Act::Ask(_) | Act::Sleep(_) | Act::Begin(_) | Act::Taint(_) | Act::Untaint(_) | Act::End => {
+                    false
+                }
             };
             if fails { Input::Failed("no way".to_owned()) } else { all_goes_well(act, now) }
         })
@@ -128,6 +134,29 @@ fn faults_that_nobody_undoes_are_undone_at_the_end_the_last_one_first() {
         all_goes_well(act, now)
     });
     assert_eq!(acts, ["make", "make", "undo f2", "undo f1"]);
+}
+
+#[test]
+fn a_taint_is_taken_away_by_a_step_or_at_the_end() {
+    let text = |rest: &str| {
+        format!(
+            "name: x\nsteps:\n  - {{name: a, taint: 'n1 a=b:NoSchedule'}}\n  - {{taint: 'n2 c:NoExecute'}}\n{rest}"
+        )
+    };
+    let (acts, course) = go(&good(&text("  - {undo: a}\n")), all_goes_well);
+    assert_eq!(acts, ["taint n1", "taint n2", "untaint n1", "untaint n2"]);
+    assert_eq!((course.failure, course.marks.len()), (None, 1));
+    let (acts, course) = go(&good(&text("  - {undo: a}\n  - {undo: a}\n")), all_goes_well);
+    assert_eq!(acts, ["taint n1", "taint n2", "untaint n1", "untaint n2"]);
+    assert_eq!(course.failure.as_deref(), Some("line 6: `a` did nothing that stands"));
+    // Nobody knows how far that came.
+    let (acts, _) = go(&good(&text("")), |act, now| {
+        if matches!(act, Act::Taint(_)) {
+            return Input::Failed("no way".to_owned());
+        }
+        all_goes_well(act, now)
+    });
+    assert_eq!(acts, ["taint n1", "untaint n1"]);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::plan::Probe;
 use super::trace::{Question, Trace};
@@ -15,18 +16,21 @@ use crate::ssh::{Host, PROGRAM, Ssh};
 
 /// A shell that was lost is opened anew after this.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a node may take to let somebody in. An emulated one that is busy takes more than ten seconds.
+const LOGIN: Duration = Duration::from_secs(60);
 
 /// A probe that runs until it is dropped.
 #[derive(Debug)]
 pub(super) struct Running {
     _tasks: JoinSet<()>,
-    trace: Arc<Mutex<Trace>>,
+    book: Book,
 }
 
 /// Where questions are written down, and what their times count from.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Book {
     trace: Arc<Mutex<Trace>>,
+    written: Arc<Notify>,
     begun: Instant,
 }
 
@@ -35,8 +39,8 @@ struct Book {
 impl Running {
     /// Asks from this computer; each question for itself, so that one that is not answered holds no other up.
     pub(super) fn from_host(probe: &Probe, url: String, client: reqwest::Client, begun: Instant) -> Self {
-        let (book, every) = (Book::new(begun), probe.every);
-        let trace = Arc::clone(&book.trace);
+        let (kept, every) = (Book::new(begun), probe.every);
+        let book = kept.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut questions = JoinSet::new();
@@ -54,7 +58,7 @@ impl Running {
                 while questions.try_join_next().is_some() {}
             }
         });
-        Self { _tasks: tasks, trace }
+        Self { _tasks: tasks, book: kept }
     }
 
     /// Asks from a node, in a shell that stays open: what it finds out while it cannot be reached it tells later.
@@ -64,8 +68,8 @@ impl Running {
             curl(url, probe.timeout),
             probe.every.as_secs_f64()
         );
-        let book = Book::new(begun);
-        let trace = Arc::clone(&book.trace);
+        let kept = Book::new(begun);
+        let book = kept.clone();
         let arguments = ssh.arguments(&host);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -73,7 +77,12 @@ impl Running {
             loop {
                 let shell = Command::new(PROGRAM)
                     // A cut cable must not end it: whoever gives up tells nothing.
-                    .args(["-o", "ServerAliveInterval=0"])
+                    .args([
+                        "-o",
+                        "ServerAliveInterval=0",
+                        "-o",
+                        &format!("ConnectTimeout={}", LOGIN.as_secs()),
+                    ])
                     .args(&arguments)
                     .args(["--", &script])
                     .stdin(std::process::Stdio::null())
@@ -94,12 +103,17 @@ impl Running {
                 sleep(RETRY).await;
             }
         });
-        Self { _tasks: tasks, trace }
+        Self { _tasks: tasks, book: kept }
+    }
+
+    /// Waits for the first that is written down; whether there was any in the time that a node may take to let somebody in.
+    pub(super) async fn begins(&self) -> bool {
+        timeout(LOGIN, self.book.written.notified()).await.is_ok()
     }
 
     /// What came of it so far.
     pub(super) fn trace(&self) -> Trace {
-        self.trace.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.book.trace.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -107,7 +121,7 @@ impl Running {
 
 impl Book {
     fn new(begun: Instant) -> Self {
-        Self { trace: Arc::default(), begun }
+        Self { trace: Arc::default(), written: Arc::default(), begun }
     }
 
     fn note(&self, at: Instant, took: Option<Duration>) {
@@ -116,6 +130,7 @@ impl Book {
 
     fn push(&self, question: Question) {
         self.trace.lock().unwrap_or_else(PoisonError::into_inner).push(question);
+        self.written.notify_one();
     }
 
     /// Takes what the node's shell wrote: `12345.67 200 0.012`, the time by a clock that nobody sets. The first line of a

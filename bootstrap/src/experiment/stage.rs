@@ -232,6 +232,10 @@ impl<'a> Stage<'a> {
                 Running::from_node(&probe, &url, self.witnesses.ssh(), host, self.begun)
             }
         };
+        // What happens before it asks would go unseen.
+        if !running.begins().await {
+            return Err(format!("the probe `{name}` did not ask once in a minute: who asks lets nobody in"));
+        }
         self.running.insert(probe.name, running);
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Reporter::result`](crate::progress::Reporter::result) takes nothing but an [`Answer`], and whatever is one is in the
 //! list of this file with its verbs: so nothing is said that has no schema. What any verb may say before its answer, or
-//! in place of one, is a [`progress::Event`](crate::progress::Event).
+//! in place of one, is a [`progress::Event`].
 
 use std::collections::BTreeSet;
 

@@ -437,7 +437,7 @@ fn what_programs_are_told(lab: &Lab) -> Result<()> {
         ("fault list", "\"state\":\"standing\""),
         ("timeline", "\"act\":\"fault-injected\""),
         ("fault link heal seed-node1", "\"cleared\":[\"f"),
-        ("status", "\"power\":\"running\""),
+        ("status", "\"reason\":\"waits for seed to serve it\""),
         ("node list", "\"its_port\":0"),
         ("list", "\"running\":2"),
         ("node stop --hard node1", "\"stopped\":[\"node1\"]"),

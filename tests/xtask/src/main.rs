@@ -84,8 +84,7 @@ fn ci(install: bool) -> Result<(), String> {
     let tests = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
     step("tests", cargo().args(tests).env("RUST_LIB_BACKTRACE", "0"))?;
     firmware()?;
-    vm("line::")?;
-    kubernetes()
+    vm("line::")
 }
 
 /// Real servers, of the binaries that machines are made of.

@@ -89,6 +89,19 @@ impl LinkStatus {
 }
 
 impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Dark,
+        Self::Carrier,
+        Self::Addressed,
+        Self::Loading,
+        Self::Root,
+        Self::Asking,
+        Self::Configured,
+        Self::Joining,
+        Self::Ready,
+    ];
+
     /// Its name, as it is shown everywhere.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -3,7 +3,6 @@
 //! `MESHBOOT_TEST_KUBERNETES` names a folder with `etcd` (where it is not installed), and for the rights `kube-apiserver` and
 //! `kubectl`.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bootstrap::control_plane::etcd::MemberId;
@@ -98,8 +97,7 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
-        let binaries = std::env::var_os("MESHBOOT_TEST_KUBERNETES").expect("MESHBOOT_TEST_KUBERNETES is set");
-        let cluster = Cluster::start(PathBuf::from(binaries));
+        let cluster = Cluster::start();
         let (runtime, admin) = (Runtime::new().unwrap(), cluster.kubeconfig("admin"));
         KubernetesStore::new(&admin, AddressPlan::default(), runtime.handle().clone()).install().unwrap();
         let join = runtime.block_on(Join::open(&admin)).unwrap();

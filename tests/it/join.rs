@@ -3,7 +3,6 @@
 //! `MESHBOOT_TEST_KUBERNETES` names a folder with `kube-apiserver` and `kube-controller-manager`, and `etcd` and `kubectl`
 //! where these are not installed. Any version from 1.20 on will do.
 
-use std::path::PathBuf;
 use std::process::Output;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
@@ -39,8 +38,7 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
-        let binaries = std::env::var_os("MESHBOOT_TEST_KUBERNETES").expect("MESHBOOT_TEST_KUBERNETES is set");
-        let mut cluster = Cluster::start(PathBuf::from(binaries));
+        let mut cluster = Cluster::start();
         cluster.start_controllers();
         let bind = |name: &str, role: &str| {
             let (role, group) = (format!("--clusterrole={role}"), format!("--group={KUBEADM}"));

@@ -10,7 +10,7 @@
 )]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -118,9 +118,8 @@ fn store(kubeconfig: &Path, runtime: Handle) -> Arc<KubernetesStore> {
 #[test]
 #[ignore = "needs a Kubernetes API server: MESHBOOT_TEST_KUBERNETES names a folder of binaries"]
 fn store_kubernetes() {
-    let binaries = std::env::var_os("MESHBOOT_TEST_KUBERNETES").expect("MESHBOOT_TEST_KUBERNETES is set");
     let mut bench = Bench {
-        cluster: Cluster::start(PathBuf::from(binaries)),
+        cluster: Cluster::start(),
         runtime: Runtime::new().unwrap(),
         folder: tempfile::tempdir().unwrap(),
     };

@@ -2,7 +2,6 @@
 //!
 //! `MESHBOOT_TEST_KUBERNETES` names a folder of binaries, as for `store`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bootstrap::deployment::Directory;
@@ -28,8 +27,7 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
-        let binaries = std::env::var_os("MESHBOOT_TEST_KUBERNETES").expect("MESHBOOT_TEST_KUBERNETES is set");
-        let cluster = Cluster::start(PathBuf::from(binaries));
+        let cluster = Cluster::start();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("auth")).unwrap();
         std::fs::copy(cluster.kubeconfig("admin"), folder.path().join("auth/kubeconfig")).unwrap();

@@ -173,7 +173,7 @@ impl Checker<'_> {
             ("fault", !written.fault.is_absent()),
             ("taint", !written.taint.is_absent()),
             ("undo", !written.undo.is_absent()),
-            ("apply", !written.apply.is_absent()),
+            ("create", !written.create.is_absent()),
             ("wait", !written.wait.is_absent()),
             ("sleep", !written.sleep.is_absent()),
             ("probe", !written.probe.is_absent()),
@@ -184,7 +184,7 @@ impl Checker<'_> {
             self.note(
                 place,
                 format!(
-                    "a step is one of fault, taint, undo, apply, wait, sleep and probe, and this is {found}"
+                    "a step is one of fault, taint, undo, create, wait, sleep and probe, and this is {found}"
                 ),
             );
             return None;
@@ -223,7 +223,7 @@ impl Checker<'_> {
             }
             return self.at(place, format!("no step before this one is a fault or a taint named `{step}`"));
         }
-        if let Some((value, place)) = written.apply.pair() {
+        if let Some((value, place)) = written.create.pair() {
             let objects = match self.filled_in(value, place) {
                 Value::Array(objects) => objects,
                 object @ (Value::Object(_)
@@ -238,7 +238,7 @@ impl Checker<'_> {
                     return self.at(place, "an object has an apiVersion, a kind and a metadata.name");
                 }
             }
-            return Some(Deed::Apply { objects });
+            return Some(Deed::Create { objects });
         }
         if let Some((condition, place)) = written.wait.pair() {
             let within = self.duration(&written.within).unwrap_or(WITHIN);

@@ -28,7 +28,7 @@ pub enum Act {
     /// Take it away again, if it was given.
     Untaint(Tainted),
     /// Make an object.
-    Apply(Box<Value>),
+    Create(Box<Value>),
     /// Remove an object.
     Remove(Box<Value>),
     /// Find out whether something is so.
@@ -168,9 +168,9 @@ impl Course {
             Deed::Sleep { time } => (Phase::Whole, Act::Sleep(*time)),
             Deed::Begin { probe } => (Phase::Whole, Act::Begin(probe.clone())),
             Deed::Wait { condition, .. } => (Phase::Asking, Act::Ask(condition.clone())),
-            Deed::Apply { .. } => {
+            Deed::Create { .. } => {
                 self.state = State::Doing { step, since: now, phase: Phase::Object(0) };
-                return self.apply(step, now, 0, now);
+                return self.create(step, now, 0, now);
             }
             // It is put right even if giving it fails: nobody knows how far that came.
             Deed::Taint(tainted) => {
@@ -196,7 +196,7 @@ impl Course {
     fn go_on(&mut self, step: usize, since: Duration, phase: Phase, now: Duration) -> Act {
         match phase {
             Phase::Whole | Phase::Asking => self.done(step, now),
-            Phase::Object(object) => self.apply(step, since, object + 1, now),
+            Phase::Object(object) => self.create(step, since, object + 1, now),
             Phase::Pausing => {
                 let condition = self.steps.get(step).and_then(Step::condition).cloned();
                 self.state = State::Doing { step, since, phase: Phase::Asking };
@@ -207,12 +207,12 @@ impl Course {
 
     /// Makes an object of this step, or ends the step if that was the last. It is put right even if making it fails: nobody
     /// knows how far that came.
-    fn apply(&mut self, step: usize, since: Duration, object: usize, now: Duration) -> Act {
+    fn create(&mut self, step: usize, since: Duration, object: usize, now: Duration) -> Act {
         let objects = self.steps.get(step).map(Step::objects).unwrap_or_default();
         let Some(found) = objects.get(object).cloned().map(Box::new) else { return self.done(step, now) };
         self.amends.push(Amends::Object(found.clone()));
         self.state = State::Doing { step, since, phase: Phase::Object(object) };
-        Act::Apply(found)
+        Act::Create(found)
     }
 
     fn not_yet(&mut self, step: usize, since: Duration, reason: &str, now: Duration) -> Act {

@@ -93,7 +93,7 @@ pub enum Deed {
         step: String,
     },
     /// Objects of Kubernetes are made, and removed at the end.
-    Apply {
+    Create {
         /// The objects.
         objects: Vec<Value>,
     },
@@ -185,7 +185,7 @@ impl Experiment {
             Deed::Fault { .. }
             | Deed::Taint(_)
             | Deed::Undo { .. }
-            | Deed::Apply { .. }
+            | Deed::Create { .. }
             | Deed::Begin { .. } => MOST_OF_A_DEED,
         });
         steps.sum()
@@ -204,7 +204,7 @@ impl Step {
     /// The objects that it makes.
     #[must_use]
     pub fn objects(&self) -> &[Value] {
-        if let Deed::Apply { objects } = &self.deed { objects } else { &[] }
+        if let Deed::Create { objects } = &self.deed { objects } else { &[] }
     }
 }
 

@@ -239,7 +239,7 @@ impl std::fmt::Display for Step {
             Deed::Wait { condition, .. } => write!(f, "{condition}"),
             Deed::Sleep { time } => write!(f, "{} pass", crate::fault::asked::Span(*time)),
             Deed::Begin { probe } => write!(f, "{probe} is asked from here on"),
-            Deed::Apply { objects } => {
+            Deed::Create { objects } => {
                 let name = |object: &serde_json::Value| {
                     let text = |path| object.pointer(path).and_then(serde_json::Value::as_str).unwrap_or("?");
                     format!("{}/{}", text("/kind"), text("/metadata/name"))

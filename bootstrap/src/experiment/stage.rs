@@ -131,7 +131,7 @@ impl<'a> Stage<'a> {
                     | Act::Undo(_)
                     | Act::Taint(_)
                     | Act::Untaint(_)
-                    | Act::Apply(_)
+                    | Act::Create(_)
                     | Act::Remove(_)
                     | Act::Begin(_) => {
                         let (input, signal) = self.wholly(&act, &mut signals, interrupted).await?;
@@ -182,7 +182,7 @@ impl<'a> Stage<'a> {
             Act::Undo(id) => done(self.undo(id).await),
             Act::Taint(tainted) => done(self.witnesses.taint(tainted).await),
             Act::Untaint(tainted) => done(self.witnesses.untaint(tainted).await),
-            Act::Apply(object) => done(self.witnesses.apply(object).await),
+            Act::Create(object) => done(self.witnesses.create(object).await),
             Act::Remove(object) => done(self.witnesses.remove(object).await),
             Act::Begin(probe) => done(self.begin(probe).await),
             Act::Sleep(time) => {

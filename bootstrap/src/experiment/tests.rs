@@ -19,7 +19,7 @@ needs: {machines: 3, control-planes: 1}
 probes:
   - {name: web, http: "http://[${address:${victim}}]/", every: 200ms}
 steps:
-  - apply: {apiVersion: v1, kind: ConfigMap, metadata: {name: "try-${victim}"}, data: {a: "b"}}
+  - create: {apiVersion: v1, kind: ConfigMap, metadata: {name: "try-${victim}"}, data: {a: "b"}}
   - probe: web
   - {name: plug, fault: "node kill ${victim}"}
   - {name: not-ready, wait: {node: "${victim}", is: NotReady}, within: 2m}
@@ -81,7 +81,7 @@ steps:
   - {wait: {pods: app=x, on: a, not-on: b, equals: c}}
   - {wait: {object: web, field: '{.status'}}
   - {sleep: soon}
-  - {apply: {kind: Pod}}
+  - {create: {kind: Pod}}
   - {probe: web}
   - {fault: fault list}
   - {fault: 'node kill ${victim}'}

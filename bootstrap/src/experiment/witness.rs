@@ -8,6 +8,7 @@ use ipnet::Ipv6Net;
 use k8s_openapi::api::core::v1::{Node, Pod, Service, Taint};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    PostParams,
 };
 use kube::discovery::{self, Scope};
 use kube::runtime::wait::await_condition;
@@ -43,6 +44,8 @@ pub(super) struct Witnesses {
     places: Places,
     /// What nodes were given here: what they had before is not taken from them.
     tainted: Vec<Tainted>,
+    /// What was made here: nobody else's is removed.
+    created: Vec<Value>,
 }
 
 type Said<T> = Result<T, String>;
@@ -66,7 +69,8 @@ impl Witnesses {
         }
         places.insert("anycast:apiserver", plan.apiserver.to_string());
         places.insert("anycast:etcd", plan.etcd.to_string());
-        Ok(Self { client: kubernetes, ssh, http, authority, addresses, places, tainted: Vec::new() })
+        let (tainted, created) = (Vec::new(), Vec::new());
+        Ok(Self { client: kubernetes, ssh, http, authority, addresses, places, tainted, created })
     }
 
     pub(super) fn ssh(&self) -> &Ssh {
@@ -212,15 +216,23 @@ impl Witnesses {
         Err(refused)
     }
 
-    /// Makes an object, or changes it to what is wanted.
-    pub(super) async fn apply(&self, object: &Value) -> Said<()> {
+    /// Makes an object. One that is there already is somebody's, who wants to have it back as it was.
+    pub(super) async fn create(&mut self, object: &Value) -> Said<()> {
         let (api, name) = self.api_of(object).await?;
-        let patch = PatchParams::apply(MANAGER).force();
-        within(api.patch(&name, &patch, &Patch::Apply(object))).await.map(drop)
+        let wanted: DynamicObject =
+            serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
+        if within(api.get_opt(&name)).await?.is_some() {
+            return Err(format!("{name} is there already"));
+        }
+        // Whoever does not answer may have made it.
+        self.created.push(object.clone());
+        let by = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        within(api.create(&by, &wanted)).await.map(drop)
     }
 
-    /// Removes an object, and waits until it is gone. One that is not there is no mistake.
-    pub(super) async fn remove(&self, object: &Value) -> Said<()> {
+    /// Removes an object that was made by [`Self::create`], and waits until it is gone. One that is gone is no mistake.
+    pub(super) async fn remove(&mut self, object: &Value) -> Said<()> {
+        let Some(at) = self.created.iter().position(|created| created == object) else { return Ok(()) };
         let (api, name) = self.api_of(object).await?;
         // Pods of a node that is away would go when it is back; nobody waits for that.
         let at_once = DeleteParams::background().grace_period(0);
@@ -234,6 +246,7 @@ impl Witnesses {
         let gone = await_condition(api, &name, |object: Option<&DynamicObject>| object.is_none());
         // It was told to go; that it takes long is nobody's mistake.
         let _ = timeout(GONE_LIMIT, gone).await;
+        self.created.remove(at);
         Ok(())
     }
 

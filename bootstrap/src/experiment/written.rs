@@ -56,7 +56,7 @@ pub struct Probe {
     pub timeout: Given<String>,
 }
 
-/// Something to do: one of `fault`, `taint`, `undo`, `apply`, `wait`, `sleep` and `probe`.
+/// Something to do: one of `fault`, `taint`, `undo`, `create`, `wait`, `sleep` and `probe`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Step {
@@ -69,7 +69,7 @@ pub struct Step {
     /// The name of the step whose fault or taint is undone.
     pub undo: Given<String>,
     /// An object of Kubernetes, or a list of them. They are removed at the end.
-    pub apply: Given<Value>,
+    pub create: Given<Value>,
     /// What is waited for.
     pub wait: Given<Condition>,
     /// For how long, as `2m`.

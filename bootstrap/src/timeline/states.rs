@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::Ipv6Net;
 use mesh::Happening;
 
 use super::Timeline;
@@ -142,6 +143,8 @@ struct Walk {
     power: Track,
     cables: Any,
     routes: Any,
+    /// The anycast addresses that are its own.
+    held: BTreeSet<Ipv6Net>,
     made: Option<u64>,
     /// The fault that holds the machine.
     holder: Option<String>,
@@ -230,6 +233,7 @@ impl Walk {
         match happening {
             Happening::Started { .. } => {
                 // It looks at everything anew.
+                self.held.clear();
                 self.cables.clear(at);
                 self.routes.clear(at);
             }
@@ -237,9 +241,18 @@ impl Walk {
                 self.cables.set(at, State::NoCarrier, port.clone(), !carries);
             }
             Happening::Route { to, paths, .. } => {
-                self.routes.set(at, State::NoRoute, to.to_string(), *paths == 0);
+                let is_missing = *paths == 0 && !self.held.contains(to);
+                self.routes.set(at, State::NoRoute, to.to_string(), is_missing);
             }
-            Happening::Anycast { held, .. } => {
+            Happening::Anycast { address, held, .. } => {
+                let to = Ipv6Net::from(*address);
+                if *held {
+                    // What leads to itself leads by no neighbour.
+                    self.routes.set(at, State::NoRoute, to.to_string(), false);
+                    self.held.insert(to);
+                } else {
+                    self.held.remove(&to);
+                }
                 lane.marks.push((at, if *held { Mark::Took } else { Mark::Dropped }));
             }
             Happening::Stopping

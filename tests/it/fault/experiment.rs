@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -60,7 +59,7 @@ with: {{far: node1}}
 probes:
   - {{name: web, http: '{url}', every: 50ms, timeout: 1s}}
 steps:
-  - apply:
+  - create:
       - {{apiVersion: v1, kind: ConfigMap, metadata: {{name: 'lab-${{far}}'}}, data: {{written: 'yes'}}}}
       - {{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {{name: lab}}, value: 7}}
   - {{name: tainted, taint: 'bystander lab=yes:NoSchedule'}}
@@ -91,8 +90,7 @@ async fn experiments_are_measured_and_put_right_whoever_interrupts_them() -> Res
     if !is_installed() {
         return Ok(());
     }
-    let binaries = std::env::var_os("MESHBOOT_TEST_KUBERNETES").context("MESHBOOT_TEST_KUBERNETES is set")?;
-    let cluster = Cluster::start(PathBuf::from(binaries));
+    let cluster = Cluster::start();
     let libvirt = Libvirt::default();
     let started = daemon::ensure(&libvirt.virsh).await?;
     let lab = Lab::make(libvirt.clone()).await;
@@ -148,6 +146,15 @@ fn try_all(lab: &Lab, cluster: &Cluster) -> Result<()> {
     let taken = file(&url, "2s", "60s").replace("lab=yes", "before");
     fs::write(&place, taken)?;
     lab.refuses("experiment run lab.yaml", 65, &["bystander has the taint before:NoSchedule already"])?;
+    nothing_is_left()?;
+
+    // What somebody else made is neither changed nor removed.
+    cluster.admin(&["create", "priorityclass", "lab", "--value=5"]);
+    fs::write(&place, file(&url, "2s", "60s"))?;
+    lab.refuses("experiment run lab.yaml", 65, &["lab is there already"])?;
+    let value = cluster.admin(&["get", "priorityclass", "lab", "-o", "jsonpath={.value}"]);
+    ensure!(value == "5", "{value}");
+    cluster.admin(&["delete", "priorityclass", "lab"]);
     nothing_is_left()?;
 
     fs::write(&place, file(&url, "2s", "2100ms"))?;

@@ -37,7 +37,9 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn start(binaries: PathBuf) -> Self {
+    pub(crate) fn start() -> Self {
+        let binaries = std::env::var_os("MESHBOOT_TEST_KUBERNETES").expect("MESHBOOT_TEST_KUBERNETES is set");
+        let binaries = PathBuf::from(binaries);
         let folder = tempfile::tempdir().unwrap();
         let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
         let client = format!("http://127.0.0.1:{etcd_port}");

@@ -90,7 +90,7 @@ fn ci(install: bool) -> Result<(), String> {
 /// Real servers, of the binaries that machines are made of.
 fn kubernetes() -> Result<(), String> {
     let folder = kubernetes::binaries()?;
-    step("build", cargo().args(["build", "--locked", "--workspace", "--bins"]))?;
+    step("build", cargo().args(["build", "--locked", "--workspace", "--all-targets"]))?;
     let run = ["nextest", "run", "--locked", "--package", "tests", "--test", "it", "--run-ignored", "only"];
     let filter =
         ["--no-fail-fast", "-E", "test(/^(control_planes|fault::experiment|join|store|timeline)::/)"];

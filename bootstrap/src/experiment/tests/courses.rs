@@ -16,8 +16,8 @@ fn go(experiment: &Experiment, mut happens: impl FnMut(&Act, Duration) -> Input)
             Act::Undo(id) => acts.push(format!("undo {id}")),
             Act::Taint(tainted) => acts.push(format!("taint {}", tainted.node)),
             Act::Untaint(tainted) => acts.push(format!("untaint {}", tainted.node)),
-            Act::Apply(object) => {
-                acts.push(format!("apply {}", object["metadata"]["name"].as_str().unwrap()))
+            Act::Create(object) => {
+                acts.push(format!("create {}", object["metadata"]["name"].as_str().unwrap()))
             }
             Act::Remove(object) => {
                 acts.push(format!("remove {}", object["metadata"]["name"].as_str().unwrap()))
@@ -37,7 +37,7 @@ fn all_goes_well(act: &Act, now: Duration) -> Input {
         | Act::Undo(_)
         | Act::Taint(_)
         | Act::Untaint(_)
-        | Act::Apply(_)
+        | Act::Create(_)
         | Act::Remove(_)
         | Act::Sleep(_)
         | Act::Begin(_)
@@ -48,7 +48,7 @@ fn all_goes_well(act: &Act, now: Duration) -> Input {
 #[test]
 fn steps_are_done_in_order_and_what_was_made_is_removed() {
     let (acts, course) = go(&good(GOOD), all_goes_well);
-    assert_eq!(acts, ["apply try-node2", "begin web", "make", "undo f1", "remove try-node2"]);
+    assert_eq!(acts, ["create try-node2", "begin web", "make", "undo f1", "remove try-node2"]);
     assert_eq!(course.failure, None);
     assert_eq!(course.marks["plug"], Duration::ZERO);
     let waited = course.marks["not-ready"];
@@ -64,7 +64,7 @@ fn what_is_waited_for_in_vain_ends_it_and_the_fault_is_undone() {
         }
         all_goes_well(act, now)
     });
-    assert_eq!(acts, ["apply try-node2", "begin web", "make", "undo f1", "remove try-node2"]);
+    assert_eq!(acts, ["create try-node2", "begin web", "make", "undo f1", "remove try-node2"]);
     let failure = course.failure.unwrap();
     assert!(failure.starts_with("line 12: not within 2m: node2 is NotReady: it is Ready"), "{failure}");
     assert!(!course.marks.contains_key("power"));
@@ -80,7 +80,7 @@ fn an_interruption_at_any_moment_leaves_nothing() {
             match act {
                 Act::Make(_) => standing = true,
                 Act::Undo(_) => standing = false,
-                Act::Apply(_) => made = true,
+                Act::Create(_) => made = true,
                 Act::Remove(_) => made = false,
                 Act::Ask(_) | Act::Sleep(_) | Act::Begin(_) | Act::Taint(_) | Act::Untaint(_) | Act::End => {}
             }
@@ -99,7 +99,7 @@ fn what_cannot_be_done_ends_it_and_what_cannot_be_put_right_is_told() {
         go(&good(GOOD), move |act, now| {
             let fails = match act {
                 Act::Make(_) => wanted == "make",
-                Act::Apply(_) => wanted == "apply",
+                Act::Create(_) => wanted == "create",
                 Act::Undo(_) => wanted == "undo",
                 Act::Remove(_) => wanted == "remove",
                 Act::Ask(_) | Act::Sleep(_) | Act::Begin(_) | Act::Taint(_) | Act::Untaint(_) | Act::End => {
@@ -110,11 +110,11 @@ fn what_cannot_be_done_ends_it_and_what_cannot_be_put_right_is_told() {
         })
     };
     let (acts, course) = failing("make");
-    assert_eq!(acts, ["apply try-node2", "begin web", "make", "remove try-node2"]);
+    assert_eq!(acts, ["create try-node2", "begin web", "make", "remove try-node2"]);
     assert_eq!(course.failure.as_deref(), Some("line 11: no way"));
     // Nobody knows how far that came.
-    let (acts, _) = failing("apply");
-    assert_eq!(acts, ["apply try-node2", "remove try-node2"]);
+    let (acts, _) = failing("create");
+    assert_eq!(acts, ["create try-node2", "remove try-node2"]);
     let (_, course) = failing("undo");
     assert_eq!(course.failure.as_deref(), Some("line 13: no way"));
     let (acts, course) = failing("remove");
@@ -162,8 +162,8 @@ fn a_taint_is_taken_away_by_a_step_or_at_the_end() {
 #[test]
 fn every_object_of_a_step_is_made_and_removed() {
     let object = |name| format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}}}");
-    let text = format!("name: x\nsteps:\n  - {{name: all, apply: [{}, {}]}}\n", object("a"), object("b"));
+    let text = format!("name: x\nsteps:\n  - {{name: all, create: [{}, {}]}}\n", object("a"), object("b"));
     let (acts, course) = go(&good(&text), all_goes_well);
-    assert_eq!(acts, ["apply a", "apply b", "remove b", "remove a"]);
+    assert_eq!(acts, ["create a", "create b", "remove b", "remove a"]);
     assert!(course.marks.contains_key("all"));
 }

@@ -115,18 +115,7 @@ fn a_report_comes_back_from_a_status() {
 
 #[test]
 fn every_stage_is_read_as_it_is_written() {
-    let stages = [
-        Stage::Dark,
-        Stage::Carrier,
-        Stage::Addressed,
-        Stage::Loading,
-        Stage::Root,
-        Stage::Asking,
-        Stage::Configured,
-        Stage::Joining,
-        Stage::Ready,
-    ];
-    for stage in stages {
+    for stage in Stage::ALL {
         assert_eq!(stage_named(&stage.to_string()), Some(stage));
     }
 }

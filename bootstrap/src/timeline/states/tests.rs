@@ -1,3 +1,5 @@
+use mesh::AddressPlan;
+
 use super::super::story::{self, CUT, KILL, SECOND};
 use super::*;
 
@@ -28,6 +30,22 @@ fn a_machine_without_power_is_ready_until_kubernetes_finds_out() {
 fn routes_are_missing_until_the_last_one_is_back() {
     let lane = lane_of(3, story::entries());
     assert_eq!(lane.routes, [span(CUT + 171_000, CUT + 1_990_000, State::NoRoute)]);
+}
+
+#[test]
+fn an_address_of_its_own_needs_no_route() {
+    let address = AddressPlan::default().apiserver;
+    let name = "apiserver".to_owned();
+    let anycast =
+        |at, held| story::node(at, 1, Happening::Anycast { name: name.clone(), address, held, reason: None });
+    let route =
+        |at, paths| story::node(at, 1, Happening::Route { to: address.into(), paths, before: 1 - paths });
+    // The kernel's news and the service's come in any order.
+    for entries in [vec![route(1, 0), anycast(2, true)], vec![anycast(1, true), route(2, 0)]] {
+        assert!(lane_of(1, entries).routes.iter().all(|span| span.to == Some(2)));
+    }
+    let dropped = vec![anycast(1, true), anycast(2, false), route(3, 1), route(4, 0), route(6, 1)];
+    assert_eq!(lane_of(1, dropped).routes, [span(4, 6, State::NoRoute)]);
 }
 
 #[test]

@@ -201,7 +201,19 @@ fn what_is_missing_is_named_with_its_remedy() -> Result<()> {
         &["deploy", "libvirt", "1"],
         69,
         &["this computer lacks", "virsh", "qemu-system-x86_64", "--install-deps", "apt-get install"],
-    )
+    )?;
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    // As a user who is nobody in particular, and may read what root may.
+    let mut command = Command::new("/usr/bin/unshare");
+    command.arg("--user").arg(binary()).args(["deploy", "libvirt", "1", "--install-deps"]);
+    command.current_dir(desk.directory.path()).env_clear().env("PATH", &desk.path);
+    let output = command.env("HOME", desk.directory.path()).output()?;
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(77), "{} {says}", output.status);
+    ensure!(says.contains("only root can install it") && says.contains("as root: "), "{says}");
+    Ok(())
 }
 
 #[test]

@@ -58,6 +58,11 @@ fn images_are_loaded_listed_saved_verified_and_removed() -> Result<()> {
     let again = fs::read(desk.directory.path().join("again.tar"))?;
     ensure!(again == fs::read(&archive)?, "another archive");
     ensure!(desk.run(&["image", "save", &name])?.stdout == again);
+    // Where no octet goes in, no archive comes of it.
+    let full = fs::File::create("/dev/full")?;
+    let output = desk.command(&["image", "save", &name]).stdout(full).output()?;
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(74) && says.contains("No space left"), "{} {says}", output.status);
 
     desk.refuses(&["image", "rm", "docker.io/library/none:v1"], 65, &["was not loaded", "image list"])?;
     desk.refuses(&["image", "save", "docker.io/library/none:v1"], 65, &["not in the store"])?;

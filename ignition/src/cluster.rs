@@ -5,6 +5,7 @@
 //! together before anything else of Kubernetes starts.
 
 use mesh::Block;
+use mesh::plan::ETCD_PORT;
 
 use crate::render::JOIN_LIMIT;
 use crate::template::fill;
@@ -23,6 +24,8 @@ pub const CONTROL_PLANE_MARK: &str = "/etc/kubernetes/meshboot-control-plane";
 /// Where the gateway leaves what makes its node a control plane; in memory, until the node is one. The file `ready` is
 /// the last.
 pub const PROMOTION: &str = "/run/meshboot/promotion";
+/// Where the static pods of a control plane wait until their node's etcd has a vote.
+const PODS_WAIT: &str = "/etc/kubernetes/meshboot-pods";
 
 const SCRIPTS: &str = "/usr/lib/meshboot";
 const PKI: &str = "/etc/meshboot/pki";
@@ -46,7 +49,7 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
         RoleDetail::Seed { .. } => ("seed", "init"),
         RoleDetail::Node { .. } => ("node", "join"),
     };
-    let values = [("role", role), ("verb", verb), ("control", CONTROL_PLANE_MARK)];
+    let values = [("role", role), ("verb", verb), ("control", CONTROL_PLANE_MARK), ("waits", PODS_WAIT)];
     script("kubeadm-prepare", fill(PREPARE, &values));
     match &plan.detail {
         RoleDetail::Seed { pki, .. } => {
@@ -64,12 +67,13 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
             let values =
                 [("config", KUBEADM_CONFIG), ("skip", skip), ("limit", &limit), ("endpoint", &endpoint)];
             script("kubeadm-join", fill(JOIN, &values));
-            let folder = ("folder", PROMOTION);
-            script("kubeadm-promote", fill(PROMOTE, &[folder, ("mark", CONTROL_PLANE_MARK)]));
+            let (folder, waits) = (("folder", PROMOTION), ("waits", PODS_WAIT));
+            let port = ETCD_PORT.to_string();
+            let values = [folder, waits, ("mark", CONTROL_PLANE_MARK), ("port", &port)];
+            script("kubeadm-promote", fill(PROMOTE, &values));
             tree.unit("kubeadm-join.service", JOIN_UNIT);
             tree.unit("kubeadm-promote.path", fill(PROMOTE_PATH, &[folder]));
-            // The path starts it, and nothing else does.
-            tree.units.insert("kubeadm-promote.service".to_owned(), PROMOTE_UNIT.to_owned());
+            tree.unit("kubeadm-promote.service", fill(PROMOTE_UNIT, &[folder, waits]));
         }
     }
     tree.file("/etc/meshboot/member", PRIVATE, member(plan, block, role));

@@ -5,6 +5,8 @@ use super::*;
 const HERE: &str = "run/meshboot/promotion";
 const CONTROL: &str = "etc/kubernetes/meshboot-control-plane";
 const OWNER: &str = "etc/kubernetes/meshboot-etcd";
+/// Where static pods wait.
+const WAITS: &str = "etc/kubernetes/meshboot-pods";
 const PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// A node that has joined, and a kubeadm that does as much of its phases as can be seen.
@@ -14,6 +16,7 @@ fn joined() -> Root {
     root.write(CLIENT, "old", 0o600);
     root.write("var/lib/kubelet/config.yaml", "old", 0o644);
     root.tool("pgrep", "exit 1");
+    etcd_says(&root, VOTER);
     let (etc, log) = (root.path("etc/kubernetes"), root.path("run/kubeadm"));
     let (etc, log) = (etc.display(), log.display());
     root.tool(
@@ -28,6 +31,18 @@ fn joined() -> Root {
         ),
     );
     root
+}
+
+/// As etcd 3.5 answers, a voting member and one that has yet to catch up.
+const VOTER: &str =
+    r#"{"header":{"member_id":"42"},"version":"3.5.16","dbSize":"20480","leader":"42","raftIndex":"9"}"#;
+const LEARNER: &str =
+    r#"{"header":{"member_id":"42"},"version":"3.5.16","leader":"7","raftIndex":"9","isLearner":true}"#;
+/// And one that hears nobody: a field that is 0 is left out.
+const ALONE: &str = r#"{"header":{"member_id":"42"},"version":"3.5.16","dbSize":"20480","raftIndex":"9"}"#;
+
+fn etcd_says(root: &Root, answer: &str) {
+    root.tool("curl", &format!("echo '{answer}'"));
 }
 
 /// What the gateway leaves.
@@ -64,7 +79,7 @@ fn a_node_becomes_a_control_plane_by_kubeadms_phases() {
     ];
     let expected = phases.map(|phase| format!("init phase {phase} --config {}\n", config.display())).concat();
     assert_eq!(root.read("run/kubeadm"), expected);
-    assert!(has_pods(&root) && !root.has(HERE), "no key stays in memory");
+    assert!(has_pods(&root) && !root.has(WAITS) && !root.has(HERE), "no key stays in memory");
     assert_eq!((root.read(CONTROL).as_str(), root.read(OWNER).as_str()), ("2a\n", "2a\n"));
     assert_eq!(mode(&root.path("etc/kubernetes/pki/etcd/ca.key")), 0o600);
     assert_eq!(mode(&root.path("etc/kubernetes/pki/ca.crt")), 0o644);
@@ -73,6 +88,74 @@ fn a_node_becomes_a_control_plane_by_kubeadms_phases() {
     root.tool("kubeadm", "exit 1");
     ok(&root.run("kubeadm-promote"));
     assert!(has_pods(&root) && !root.has(HERE));
+}
+
+/// What would ask it, and fail, and take its time: until then it waits.
+#[test]
+fn etcd_is_alone_until_it_has_its_vote() {
+    let root = joined();
+    bring(&root, "2a");
+    let (count, seen) = (root.path("run/count"), root.path("run/seen"));
+    let (pods, count, seen) = (root.path("etc/kubernetes"), count.display(), seen.display());
+    // It does not answer, then it hears nobody, then it learns; each time somebody looks what there is.
+    root.tool(
+        "curl",
+        &format!(
+            "echo >>{count}; ls {pods}/manifests {pods}/meshboot-control-plane >>{seen}\n\
+             case $(wc -l <{count}) in 1) exit 7;; 2) echo '{ALONE}';; 3) echo '{LEARNER}';; *) echo '{VOTER}';; esac",
+            pods = pods.display()
+        ),
+    );
+    ok(&root.run("kubeadm-promote"));
+    assert_eq!(root.read("run/count").len(), 4);
+    let seen = root.read("run/seen");
+    assert_eq!((seen.matches("etcd.yaml").count(), seen.matches("kube-").count()), (4, 0), "{seen}");
+    // Whoever gives the vote waits for the mark.
+    assert_eq!(seen.matches("meshboot-control-plane").count(), 4, "{seen}");
+    assert!(has_pods(&root) && !root.has(WAITS));
+}
+
+#[test]
+fn a_loss_of_power_before_the_vote_leaves_the_rest_to_the_next_boot() {
+    let root = joined();
+    bring(&root, "2a");
+    // The plug is pulled while it waits.
+    root.tool("curl", "exit 7");
+    root.tool("sleep", "kill -9 $PPID");
+    assert!(!root.run("kubeadm-promote").status.success());
+    assert!(root.has(WAITS) && !root.has(HERE));
+    let said = ok(&root.run("kubeadm-prepare"));
+    assert!(said.contains("is a control plane and goes on"), "{said}");
+    etcd_says(&root, VOTER);
+    root.tool("kubeadm", "exit 1");
+    ok(&root.run("kubeadm-promote"));
+    assert!(has_pods(&root) && !root.has(WAITS));
+    // And once more, as at each later boot.
+    ok(&root.run("kubeadm-promote"));
+}
+
+#[test]
+fn a_member_that_was_given_up_while_it_waited_becomes_the_next_one() {
+    let root = joined();
+    bring(&root, "2a");
+    let here = root.path(HERE);
+    // A new ticket comes while the first member is still a learner.
+    let other = root.path("other");
+    fs::create_dir_all(other.join("pki/etcd")).unwrap();
+    fs::write(other.join("pki/ca.key"), "secret\n").unwrap();
+    fs::write(other.join("ticket"), "2b\n").unwrap();
+    fs::write(other.join("ready"), "").unwrap();
+    root.tool(
+        "curl",
+        &format!(
+            "[ -e {other} ] || {{ echo '{VOTER}'; exit 0; }}\nmv {other} {here}; echo '{LEARNER}'",
+            other = other.display(),
+            here = here.display()
+        ),
+    );
+    ok(&root.run("kubeadm-promote"));
+    assert_eq!((root.read(CONTROL).as_str(), root.read(OWNER).as_str()), ("2b\n", "2b\n"));
+    assert!(has_pods(&root) && !root.has(WAITS) && !root.has(HERE));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub const MAX_PORTS: u8 = UPLINK_SLOT - FIRST_PORT_SLOT;
 
 /// Four times the usual. Booting machines take all they can get, and a control plane that starves loses its leases,
 /// starts again, and starves the more.
-const SEED_SHARES: u32 = 4096;
+const FIRST_SHARES: u32 = 4096;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -40,8 +40,6 @@ pub struct Spec {
     pub cables: Vec<Cable>,
     /// How processors are made.
     pub accel: Accel,
-    /// Whether the seed is given processors before the others, as far as this computer can do that.
-    pub seed_comes_first: bool,
     /// The firmware of every machine.
     pub firmware: Firmware,
     /// The user and group that QEMU runs as: the one whose files it reads.
@@ -63,6 +61,8 @@ pub struct MachineSpec {
     pub disk: u64,
     /// How many mesh ports it has, [`MAX_PORTS`] at most.
     pub ports: u8,
+    /// Whether it is given processors before the others, as far as this computer can do that.
+    pub comes_first: bool,
 }
 
 /// What a machine is given of this computer.
@@ -399,7 +399,7 @@ impl Spec {
             title: format!("meshboot: {}", spec.name),
             uuid: self.id().machine_uuid(machine),
             size: spec.size,
-            cpu_shares: (is_seed && self.seed_comes_first).then_some(SEED_SHARES),
+            cpu_shares: spec.comes_first.then_some(FIRST_SHARES),
             accel: self.accel,
             firmware: self.firmware.code.clone(),
             nvram: self.layout().nvram(&spec.name),

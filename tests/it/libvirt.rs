@@ -37,6 +37,7 @@ fn blank(number: MachineNumber) -> MachineSpec {
         size: Size { memory_mib: 256, cpus: 1 },
         disk: 1 << 20,
         ports: MESH_PORTS,
+        comes_first: false,
     }
 }
 
@@ -49,7 +50,6 @@ fn spec(directory: &Path, nodes: u16) -> Result<Spec> {
         machines: (0..=nodes).map(MachineNumber).map(blank).collect(),
         cables: cables(Shape::Line, nodes),
         accel: Accel::Tcg,
-        seed_comes_first: false,
         firmware: Firmware::find().context("OVMF is installed")?,
         run_as: host::run_as(),
         // Not the default: a deployment may run on this computer.

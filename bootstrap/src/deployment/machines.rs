@@ -40,21 +40,28 @@ impl MachineRecord {
         self.number == MachineNumber::SEED
     }
 
+    /// Whether it is the seed, or is to be one more control plane.
+    #[must_use]
+    pub fn is_control_plane(&self) -> bool {
+        self.is_seed() || self.node.control_plane
+    }
+
     /// What the mesh has to know of it before it boots.
     #[must_use]
     pub fn reservation(&self) -> Reservation {
         Reservation { name: self.name.clone(), spec: self.node.clone() }
     }
 
-    /// What the driver has to know of it.
+    /// What the driver has to know of it. Where processors are `scarce`, those that the others depend on come first.
     #[must_use]
-    pub fn spec(&self) -> MachineSpec {
+    pub fn spec(&self, scarce: bool) -> MachineSpec {
         MachineSpec {
             number: self.number,
             name: self.name.to_string(),
             size: self.size,
             disk: self.disk,
             ports: self.ports,
+            comes_first: scarce && self.is_control_plane(),
         }
     }
 }

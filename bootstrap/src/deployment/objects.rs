@@ -17,13 +17,13 @@ impl Deployment {
     #[must_use]
     pub fn spec(&self, directory: &Directory, settings: &LibvirtSettings, firmware: Firmware) -> Spec {
         let accel = self.accel.unwrap_or(Accel::Tcg);
-        let machines: Vec<MachineSpec> = self.machines.iter().map(super::MachineRecord::spec).collect();
+        let scarce = accel == Accel::Tcg && host::shares_processors();
+        let machines: Vec<MachineSpec> = self.machines.iter().map(|machine| machine.spec(scarce)).collect();
         Spec {
             owner: directory.owner(self.id),
             machines,
             cables: self.cables.clone(),
             accel,
-            seed_comes_first: accel == Accel::Tcg && host::shares_processors(),
             firmware,
             run_as: host::run_as(),
             uplink: uplink(settings, &self.addresses),

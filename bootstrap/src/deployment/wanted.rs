@@ -81,7 +81,9 @@ impl WantedMachine {
     #[must_use]
     pub fn record(&self, number: MachineNumber, accel: Accel) -> MachineRecord {
         // Processors that are emulated wait for each other for much of their time, and all of them for this computer's.
-        let one_is_enough = accel == Accel::Tcg && number != MachineNumber::SEED;
+        // A control plane is many programs that have to answer in time, all the same.
+        let is_control_plane = number == MachineNumber::SEED || self.node.control_plane;
+        let one_is_enough = accel == Accel::Tcg && !is_control_plane;
         let fewest = if one_is_enough { 1 } else { Size::USUAL_CPUS };
         MachineRecord {
             number,

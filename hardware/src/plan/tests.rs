@@ -12,6 +12,7 @@ fn machine(number: MachineNumber) -> MachineSpec {
         size: Size { memory_mib, cpus: 2 },
         disk: 10 << 30,
         ports: MESH_PORTS,
+        comes_first: number == MachineNumber::SEED,
     }
 }
 
@@ -24,7 +25,6 @@ pub(crate) fn spec(nodes: u16) -> Spec {
         machines: (0..=nodes).map(MachineNumber).map(machine).collect(),
         cables: cables(Shape::Grid, nodes),
         accel: Accel::Tcg,
-        seed_comes_first: true,
         firmware: Firmware {
             code: "/usr/share/OVMF/OVMF_CODE_4M.fd".into(),
             variables: "/usr/share/OVMF/OVMF_VARS_4M.fd".into(),

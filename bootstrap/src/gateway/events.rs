@@ -15,10 +15,12 @@ use crate::anycast::AnycastStatus;
 /// Routes that cannot be watched are tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Which routes are worth an event: those to other machines and to every anycast address.
+/// Which routes are worth an event: those to other machines and to every anycast address. The boot address is not among
+/// them: each node has it itself for as long as it serves, and then no route leads there.
 #[must_use]
 pub fn route_scope(plan: &AddressPlan, own: Block) -> RouteScope {
-    let anycasts = plan.anycast_addresses().map(|(_, address)| address);
+    let anycasts =
+        plan.anycast_addresses().map(|(_, address)| address).filter(|address| *address != plan.boot);
     RouteScope { machines: plan.machines, own, anycasts: anycasts.collect() }
 }
 
@@ -118,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn routes_to_the_nodes_own_block_are_no_events() {
+    fn routes_to_what_the_node_has_itself_are_no_events() {
         let plan = AddressPlan::default();
         let own = plan.block(mesh::BlockNumber(3)).unwrap();
         let other = plan.block(mesh::BlockNumber(4)).unwrap();
         let scope = route_scope(&plan, own);
         assert!(!scope.covers(own.net()) && scope.covers(other.net()));
-        assert!(scope.covers(plan.apiserver.into()) && scope.covers(plan.boot.into()));
+        assert!(scope.covers(plan.apiserver.into()) && !scope.covers(plan.boot.into()));
     }
 }

@@ -19,6 +19,7 @@ use self::etcd::{Site, refusal};
 use crate::store::cluster::Cluster;
 
 mod etcd;
+mod ring;
 
 /// How long what is certain to come may take, on a slow machine that has other work.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -8,13 +8,13 @@ mod board;
 mod chaos;
 mod compare;
 mod events;
-mod identity;
+pub(crate) mod identity;
 mod networkd;
-mod protocol;
-mod ring;
+pub(crate) mod protocol;
+pub(crate) mod ring;
 mod scenario;
 mod transit;
-mod truth;
+pub(crate) mod truth;
 
 use std::time::{Duration, Instant};
 

@@ -47,6 +47,7 @@ pub(crate) struct Ring {
     panel: Network,
     _holder: Namespace,
     cuts: BTreeMap<usize, Cut>,
+    disks: BTreeMap<Place, Vec<(PathBuf, PathBuf)>>,
 }
 
 /// One machine that is on.
@@ -100,7 +101,18 @@ impl Ring {
             panel,
             _holder: holder,
             cuts: BTreeMap::new(),
+            disks: BTreeMap::new(),
         })
+    }
+
+    /// Whenever the machine of a place is on it has these folders: each where it is here, and where it is there.
+    pub(crate) fn give_disk(&mut self, place: Place, folders: Vec<(PathBuf, PathBuf)>) -> Result<()> {
+        for (_, there) in &folders {
+            let there = self.root.join(there.strip_prefix("/")?);
+            std::fs::create_dir_all(&there).with_context(|| format!("making {}", there.display()))?;
+        }
+        self.disks.insert(place, folders);
+        Ok(())
     }
 
     /// Switches a machine on: ports, addresses, advertiser; FRR is started by [`Ring::start_frr`].
@@ -116,8 +128,9 @@ impl Ring {
         plan: &RoutingPlan,
     ) -> Result<()> {
         let files = TempDir::new()?;
-        let mounts =
+        let mut mounts =
             frr::install(&self.root, files.path(), &self.protocol.conf(plan), &self.protocol.daemons())?;
+        mounts.extend(self.disks.get(&place).into_iter().flatten().cloned());
         let namespace = Namespace::start_in(&identity.name(), &self.root, &mounts)?;
         let network = namespace.network()?;
         network.enter(set_sysctls)??;

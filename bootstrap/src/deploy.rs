@@ -12,7 +12,7 @@ use hardware::accel::Probe;
 use hardware::daemon::{self, Ensured};
 use hardware::firmware::Firmware;
 use hardware::plan::{DomainPlan, Layout, Object};
-use hardware::{DeploymentId, Libvirt, MachineNumber, Plan, accel};
+use hardware::{DeploymentId, Libvirt, MachineNumber, Plan, accel, host};
 use images::catalog::Catalog;
 use images::registry::USER;
 use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
@@ -108,6 +108,10 @@ impl Making<'_> {
         let firmware = Firmware::find().context("there is no OVMF").or_fail(Code::Unavailable)?;
         let probe = accel::probe(&firmware).await.or_fail(Code::Unavailable)?;
         self.say_accel(&probe);
+        let control_planes = self.plan.wanted.control_planes();
+        if let Some(few) = check::few_processors(control_planes, probe.accel, host::processors()) {
+            reporter.warn(&few);
+        }
 
         let catalog = image::obtain(self.context, reporter).await?;
         // That took minutes, in which nothing of ours kept libvirt from being stopped.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use hardware::libvirt::{Kind, RemoveError};
 use hardware::process::RunError;
-use hardware::{Libvirt, host};
+use hardware::{Accel, Libvirt, host};
 use ipnet::IpNet;
 
 use crate::deployment::{Deployment, Directory, Wanted};
@@ -36,6 +36,17 @@ pub(crate) fn resources(context: &Context, wanted: &Wanted) -> Result<(), Failur
     let sizes: Vec<u32> = wanted.machines.iter().map(|machine| machine.memory_mib).collect();
     memory(&sizes)?;
     disk(context, wanted.machines.len())
+}
+
+/// What to expect where control planes are emulated, and this computer has not a processor for each and one for the rest.
+pub(crate) fn few_processors(control_planes: usize, accel: Accel, processors: usize) -> Option<String> {
+    let few = accel == Accel::Tcg && control_planes > 1 && processors <= control_planes;
+    few.then(|| {
+        format!(
+            "{control_planes} control planes are emulated by {processors} processors: their etcd answers late, and API \
+             servers that wait for it are started again and again; with KVM, or more processors, they are well"
+        )
+    })
 }
 
 /// Memory for the seed and so many MiB for each of the machines after it.
@@ -228,6 +239,15 @@ fn overlaps<'a>(settings: &Settings, theirs: &[(&'a str, IpNet)]) -> Vec<(&'a st
 mod tests {
     use super::*;
     use crate::settings::Raw;
+
+    #[test]
+    fn emulated_control_planes_want_processors() {
+        let said = few_processors(3, Accel::Tcg, 2).unwrap();
+        assert!(said.contains("3 control planes are emulated by 2 processors"), "{said}");
+        for (control_planes, accel, processors) in [(3, Accel::Kvm, 2), (1, Accel::Tcg, 1), (3, Accel::Tcg, 4)] {
+            assert_eq!(few_processors(control_planes, accel, processors), None);
+        }
+    }
 
     #[test]
     fn what_two_meshes_would_both_have_is_named() {

@@ -49,6 +49,12 @@ impl Wanted {
         }
     }
 
+    /// How many control planes there are to be, the seed being one.
+    #[must_use]
+    pub fn control_planes(&self) -> usize {
+        1 + self.machines.iter().filter(|machine| machine.node.control_plane).count()
+    }
+
     /// The machines as they will be, where processors are made like this.
     #[must_use]
     pub fn records(&self, accel: Accel) -> Vec<MachineRecord> {

@@ -284,11 +284,10 @@ impl Site {
             (self.key(place, &format!("{client}.crt"))?, self.key(place, &format!("{client}.key"))?);
         let etcd = Etcd::new(&self.key(place, "etcd/ca.crt")?, &crt, &key, ETCD_PORT)?;
         let at = block(place).vip();
-        let asked = self.ring.network(place)?.enter(move || {
+        self.ring.network(place)?.enter(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok::<_, anyhow::Error>(runtime.block_on(ask(etcd, at)))
-        })?;
-        asked
+            Ok(runtime.block_on(ask(etcd, at)))
+        })?
     }
 
     fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> Result<bool>) -> Result<()> {

@@ -244,7 +244,9 @@ mod tests {
     fn emulated_control_planes_want_processors() {
         let said = few_processors(3, Accel::Tcg, 2).unwrap();
         assert!(said.contains("3 control planes are emulated by 2 processors"), "{said}");
-        for (control_planes, accel, processors) in [(3, Accel::Kvm, 2), (1, Accel::Tcg, 1), (3, Accel::Tcg, 4)] {
+        for (control_planes, accel, processors) in
+            [(3, Accel::Kvm, 2), (1, Accel::Tcg, 1), (3, Accel::Tcg, 4)]
+        {
             assert_eq!(few_processors(control_planes, accel, processors), None);
         }
     }

@@ -22,6 +22,8 @@ const ASIDE: &str = "/etc/kubernetes/meshboot-faults";
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
 /// Where the state's file system is mounted.
 const STATE: &str = "/run/meshboot/state";
+/// By then, in seconds, whoever asked a loaded node for something has heard that it is done.
+const ANSWERED: u32 = 3;
 /// What `fallocate` takes at a time, down to the last block.
 const FILLINGS: &str = "1073741824 67108864 1048576 65536 4096";
 
@@ -82,7 +84,7 @@ fn of_service(service: Service, machine: &str, mirror_ports: &[u16], id: FaultId
         Service::Etcd => of_static_pod("etcd", machine, id),
         Service::Kubelet => of_unit("kubelet.service"),
         Service::Gateway => of_unit("meshboot-gateway.service"),
-        Service::Routing => of_unit("frr.service"),
+        Service::Routing => of_routing(id),
         Service::Mirror => of_mirrors(mirror_ports, id),
     }
 }
@@ -107,6 +109,22 @@ fn of_static_pod(name: &str, machine: &str, id: FaultId) -> Deeds {
 
 fn of_unit(unit: &str) -> Deeds {
     Deeds { make: format!("systemctl stop {unit}"), undo: format!("systemctl start {unit}") }
+}
+
+/// A moment later: the words came by way of it, and that they were heard has to be said the same way. If it was undone before
+/// that moment nothing is stopped.
+fn of_routing(id: FaultId) -> Deeds {
+    let (unit, script, mark) = (unit(id), format!("{MEMORY}/{id}.soon"), format!("{MEMORY}/{id}.stands"));
+    Deeds {
+        make: format!(
+            ": >{mark}\ncat >{script} <<'MESHBOOT'\nexec 9>{MEMORY}/lock\nflock 9\n\
+             [ ! -e {mark} ] || systemctl stop frr.service\nMESHBOOT\n\
+             systemctl stop {unit}-soon.timer 2>/dev/null || :\n\
+             systemd-run --quiet --collect --unit={unit}-soon --on-active={ANSWERED}s --timer-property=AccuracySec=100ms \
+             /bin/sh {script}"
+        ),
+        undo: format!("rm -f {mark}\nsystemctl start frr.service"),
+    }
 }
 
 /// Connections are refused, those that stand are reset. The gateway's own question is refused as well, so the addresses of

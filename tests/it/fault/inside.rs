@@ -153,6 +153,24 @@ fn what_has_an_end_is_armed_with_a_script_that_undoes_it() -> Result<()> {
     Ok(())
 }
 
+/// What cuts the node off is done when the answer is on its way, and not at all if it was undone by then.
+#[test]
+fn routing_stops_after_the_answer() -> Result<()> {
+    let Scripts { make, undo } = service(Service::Routing, Some(Duration::from_secs(45)))?;
+    let soon = "/bin/sh /run/meshboot-faults/f3.soon\n";
+    let stops = |node: &Node| node.told().matches("systemctl stop frr.service").count();
+    let node = Node::new()?;
+    node.works(&[&make])?;
+    ensure!(stops(&node) == 0 && node.told().contains("--on-active=3s"), "{}", node.told());
+    let node = Node::new()?;
+    node.works(&[&make, soon, &undo])?;
+    ensure!(stops(&node) == 1 && node.told().contains("systemctl start frr.service"), "{}", node.told());
+    let node = Node::new()?;
+    node.works(&[&make, &undo, soon])?;
+    ensure!(stops(&node) == 0, "{}", node.told());
+    Ok(())
+}
+
 #[test]
 fn a_clock_is_set_once_and_set_back_once() -> Result<()> {
     let node = Node::new()?;

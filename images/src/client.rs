@@ -115,6 +115,20 @@ pub fn client_to_neighbours() -> Result<reqwest::Client, ClientError> {
     builder.build().map_err(ClientError::Build)
 }
 
+/// A client that speaks with one server of the mesh: by no proxy, as with [neighbours](client_to_neighbours), and it trusts
+/// nobody but who is vouched for in `authority`, in PEM.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn client_to_mesh(authority: &str) -> Result<reqwest::Client, ClientError> {
+    let bad = |source| ClientError::Authorities { path: "the mesh's own".into(), source };
+    let certificates = reqwest::Certificate::from_pem_bundle(authority.as_bytes()).map_err(bad)?;
+    let builder =
+        builder().no_proxy().connect_timeout(NEIGHBOUR_CONNECT_TIMEOUT).read_timeout(NEIGHBOUR_TIMEOUT);
+    builder.tls_certs_only(certificates).build().map_err(ClientError::Build)
+}
+
 /// Where a part begins, and how long the whole is if the server knows `[RFC 9110 § 14.4]`.
 #[must_use]
 pub fn content_range(response: &reqwest::Response) -> Option<(u64, Option<u64>)> {

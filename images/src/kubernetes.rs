@@ -3,6 +3,7 @@
 pub mod debian;
 pub mod dir;
 pub mod kubeadm;
+pub mod kubelet;
 mod obtain;
 mod source;
 pub mod upstream;

@@ -102,28 +102,16 @@ impl Upstream {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Release, FetchError> {
         let client = self.client()?;
-        let dir = self.cache.join(version.to_string()).join("linux-amd64");
-        let names = [KUBEADM, KUBELET, KUBECTL].into_iter().chain(ARCHIVES);
-        let mut downloads = names.map(|name| Download {
-            client: &client,
-            url: self.url(&format!("release/{version}/bin/linux/amd64/{name}")),
-            path: dir.join(name),
-            progress: move |done, total| progress(Progress { file: name.to_owned(), done, total }),
-        });
         // The first file asked for tells an unknown version from a release without one of the others.
-        if let Some(first) = downloads.next() {
-            let fetched = first.run().await;
-            if let Err(FetchError::NotFound { url }) = fetched {
-                let (version, base_url) = (version.clone(), self.base_url.clone());
-                return Err(FetchError::UnknownVersion { version, base_url, url });
-            }
-            fetched?;
-        }
+        self.first(self.download(&client, version, KUBEADM, progress), version).await?;
+        let others = [KUBELET, KUBECTL].into_iter().chain(ARCHIVES);
+        let downloads = others.map(|name| self.download(&client, version, name, progress));
         stream::iter(downloads)
             .map(|download| async move { download.run().await })
             .buffer_unordered(PARALLEL)
             .try_collect::<()>()
             .await?;
+        let dir = self.dir(version);
         Ok(Release {
             version: version.clone(),
             kubeadm: dir.join(KUBEADM),
@@ -131,6 +119,55 @@ impl Upstream {
             kubectl: dir.join(KUBECTL),
             archives: ARCHIVES.iter().map(|name| dir.join(name)).collect(),
         })
+    }
+
+    /// Fetches nothing but a release's kubelet, or finds it in the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`].
+    pub async fn fetch_kubelet(
+        &self,
+        version: &Version,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<PathBuf, FetchError> {
+        let client = self.client()?;
+        self.first(self.download(&client, version, KUBELET, progress), version).await?;
+        Ok(self.dir(version).join(KUBELET))
+    }
+
+    /// Fetches a file that every release has.
+    async fn first<P: Fn(u64, Option<u64>)>(
+        &self,
+        download: Download<'_, P>,
+        version: &Version,
+    ) -> Result<(), FetchError> {
+        match download.run().await {
+            Err(FetchError::NotFound { url }) => {
+                let (version, base_url) = (version.clone(), self.base_url.clone());
+                Err(FetchError::UnknownVersion { version, base_url, url })
+            }
+            ended => ended,
+        }
+    }
+
+    fn download<'a>(
+        &self,
+        client: &'a reqwest::Client,
+        version: &Version,
+        name: &'static str,
+        progress: &'a (dyn Fn(Progress) + Send + Sync),
+    ) -> Download<'a, impl Fn(u64, Option<u64>) + use<'a>> {
+        Download {
+            client,
+            url: self.url(&format!("release/{version}/bin/linux/amd64/{name}")),
+            path: self.dir(version).join(name),
+            progress: move |done, total| progress(Progress { file: name.to_owned(), done, total }),
+        }
+    }
+
+    fn dir(&self, version: &Version) -> PathBuf {
+        self.cache.join(version.to_string()).join("linux-amd64")
     }
 
     fn client(&self) -> Result<reqwest::Client, ClientError> {

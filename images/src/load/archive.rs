@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, Read},
 };
 
-use flate2::bufread::MultiGzDecoder;
 use tar::EntryType;
 
+use crate::decompress::decompress;
 use crate::store::{Digest, Staged};
 
 use super::{LoadErrorKind, MAX_JSON};
@@ -17,12 +17,6 @@ use super::{LoadErrorKind, MAX_JSON};
 const MAX_ENTRIES: usize = 20_000;
 /// How far links may lead to links.
 const MAX_LINKS: usize = 8;
-/// What is read from disk at once.
-const CHUNK: usize = 256 * 1024;
-
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-
 /// An archive that was read.
 #[derive(Debug)]
 pub(super) struct Archive<T> {
@@ -48,7 +42,7 @@ impl<T: Content> Archive<T> {
         file: File,
         mut keep: impl FnMut(&str, &mut dyn Read) -> Result<T, LoadErrorKind>,
     ) -> Result<Self, LoadErrorKind> {
-        let mut tar = tar::Archive::new(decompress(file)?);
+        let mut tar = tar::Archive::new(decompress(file).map_err(LoadErrorKind::Read)?);
         let mut archive = Self { entries: BTreeMap::new(), links: BTreeMap::new() };
         let mut count = 0;
         for entry in tar.entries().map_err(LoadErrorKind::Read)? {
@@ -161,20 +155,6 @@ fn kind_name(kind: EntryType) -> &'static str {
     } else {
         "thing of an unknown kind"
     }
-}
-
-/// By what it begins with: names of files lie.
-fn decompress(file: File) -> Result<Box<dyn Read>, LoadErrorKind> {
-    let mut file = BufReader::with_capacity(CHUNK, file);
-    let start = file.fill_buf().map_err(LoadErrorKind::Read)?;
-    if start.starts_with(GZIP) {
-        return Ok(Box::new(MultiGzDecoder::new(file)));
-    }
-    if start.starts_with(ZSTD) {
-        let decoder = zstd::stream::read::Decoder::with_buffer(file).map_err(LoadErrorKind::Read)?;
-        return Ok(Box::new(decoder));
-    }
-    Ok(Box::new(file))
 }
 
 /// The tar reader says `Other` for what is no tar; a decompressor says what is missing.

@@ -194,6 +194,29 @@ async fn a_release_is_fetched_once() {
 }
 
 #[tokio::test]
+async fn a_kubelet_comes_alone_and_is_the_one_of_its_release() {
+    let bench = bench().await;
+    bench.fault("kubelet", Fault::Breaks(30_000));
+    let version = VERSION.parse().unwrap();
+    let kubelet = bench.upstream.fetch_kubelet(&version, &|_| {}).await.unwrap();
+    assert_eq!(fs::read(&kubelet).unwrap(), content("kubelet"));
+    assert!(bench.asked("kubelet")[1..].iter().all(Option::is_some), "it was resumed");
+    assert!(bench.asked("kubeadm").is_empty() && bench.asked("kube-proxy.tar").is_empty());
+    // The whole release needs it no more, and it needs the network no more.
+    let asked = bench.asked("kubelet").len();
+    assert_eq!(bench.fetch().await.unwrap().kubelet, kubelet);
+    assert_eq!(bench.upstream.fetch_kubelet(&version, &|_| {}).await.unwrap(), kubelet);
+    assert_eq!(bench.asked("kubelet").len(), asked);
+
+    let error = bench.upstream.fetch_kubelet(&"v9.9.9".parse().unwrap(), &|_| {}).await.unwrap_err();
+    assert!(matches!(error, FetchError::UnknownVersion { .. }), "{error}");
+    fs::remove_file(kubelet).unwrap();
+    bench.fault("kubelet", Fault::Wrong);
+    let error = bench.upstream.fetch_kubelet(&version, &|_| {}).await.unwrap_err();
+    assert!(matches!(error, FetchError::WrongChecksum { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_broken_transfer_is_resumed() {
     let bench = bench().await;
     bench.fault("kubelet", Fault::Breaks(30_000));

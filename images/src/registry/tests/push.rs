@@ -8,9 +8,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::pull::{Revalidate, Upstreams};
+use crate::push::{PushError, Pusher};
 use crate::registry::answer::{Shelf, shelf_router};
 use crate::registry::uploads::Uploads;
-use crate::store::RegistryName;
+use crate::store::{Reference, RegistryName, tests::put_image};
+use crate::upstream::Credentials;
 
 const CONFIG: &[u8] = b"{}";
 const ROOM: u64 = 4000;
@@ -246,4 +248,34 @@ async fn what_says_something_of_an_image_is_found_by_it() {
     let other = registry.send(Method::GET, &format!("{path}?artifactType=other"), None, "").await;
     assert_eq!(header(&other, "oci-filters-applied"), "artifactType");
     assert_eq!(other.json::<serde_json::Value>().await.unwrap()["manifests"], json!([]));
+}
+
+/// What our own client pushes is the image that it was, and is not sent twice.
+#[tokio::test]
+async fn our_own_client_pushes_what_is_missing_and_the_name_last() {
+    let pushed = registry().await;
+    let here = tempfile::tempdir().unwrap();
+    let store = Store::open(here.path()).unwrap();
+    let name: Reference = "mesh.internal/a/b:v1".parse().unwrap();
+    let target = put_image(&store, "mesh.internal/a/b:v1", b"layer");
+    let credentials = Credentials { user: "meshboot".to_owned(), password: "secret".to_owned() };
+    let pusher = |place: &str| Pusher::new(place, pushed.client.clone(), credentials.clone()).unwrap();
+    let place = format!("http://{}", pushed.address);
+    for _ in 0..2 {
+        pusher(&place).push(&store, &name, &()).await.unwrap();
+        assert_eq!(pushed.store.resolve(&name).unwrap().unwrap().digest, target.digest);
+        assert!(pushed.store.closure(&target.digest).is_ok());
+    }
+    let unknown: Reference = "mesh.internal/a/b:v2".parse().unwrap();
+    let error = pusher(&place).push(&store, &unknown, &()).await.unwrap_err();
+    assert!(matches!(error, PushError::Unknown(_)), "{error}");
+    // There is no room for it.
+    let large: Reference = "mesh.internal/a/large:v1".parse().unwrap();
+    put_image(&store, "mesh.internal/a/large:v1", &[7; 5000]);
+    let error = pusher(&place).push(&store, &large, &()).await.unwrap_err();
+    assert!(matches!(error, PushError::Refused { .. }), "{error}");
+    assert_eq!(pushed.store.resolve(&large).unwrap(), None);
+    let error = pusher("http://[::1]:1").push(&store, &name, &()).await.unwrap_err();
+    assert!(matches!(error, PushError::Transfer { .. }), "{error}");
+    assert!(Pusher::new("mailto:x", pushed.client.clone(), credentials.clone()).is_err());
 }

@@ -99,6 +99,7 @@ pub async fn obtain(context: &Context, reporter: &Reporter) -> Result<Catalog, F
         suite: settings.image.suite.clone(),
         mirror: settings.image.mirror.as_ref().map(|main| Mirror { main: main.clone(), security: None }),
         kubernetes: settings.image.kubernetes.clone(),
+        upstream: settings.image.kubernetes_server.clone(),
         ..Options::new(&context.cache, binary, settings.addresses.boot)
     };
     reporter.stage("images");

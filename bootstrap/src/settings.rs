@@ -63,6 +63,8 @@ pub struct ImageSettings {
     pub mirror: Option<String>,
     /// Where Kubernetes comes from.
     pub kubernetes: Source,
+    /// The root of the server that its releases come from.
+    pub kubernetes_server: String,
 }
 
 /// Virtual machines.
@@ -138,6 +140,7 @@ impl Settings {
                 suite: reader.required("image.suite", parse::suite),
                 mirror: reader.optional("image.mirror", parse::url),
                 kubernetes: reader.required("kubernetes.source", parse::display_error::<Source>),
+                kubernetes_server: reader.required("kubernetes.server", parse::url),
             },
             cni: reader.required("kubernetes.cni", parse::cni),
             libvirt: LibvirtSettings {

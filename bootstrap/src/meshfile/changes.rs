@@ -15,8 +15,9 @@ use super::plan::MeshPlan;
 use super::show::size;
 use crate::deployment::WantedMachine;
 
-/// Settings that only say what new machines are given, and what `deploy` does: a running mesh has no difference of them.
-const ONLY_NEW: [&str; 6] = [
+/// Settings that only say what new machines are given, and what this computer does: a running mesh has no difference of them.
+const ONLY_NEW: [&str; 7] = [
+    "kubernetes.server",
     "libvirt.cpus",
     "libvirt.disk",
     "libvirt.memory",

@@ -109,6 +109,11 @@ pub const KEYS: &[Key] = &[
         "\"http://deb.example.net/debian\"",
     ),
     with_default("kubernetes.source", "auto, debian, dir:PATH, or a version as v1.34.2", "\"auto\""),
+    with_default(
+        "kubernetes.server",
+        "root of a server with the files of dl.k8s.io",
+        "\"https://dl.k8s.io\"",
+    ),
     with_default("kubernetes.cni", "routed, none, or the path of a CNI configuration", "\"routed\""),
     with_default("libvirt.seed-memory", "memory of the seed's virtual machine", "\"3GiB\""),
     with_default("libvirt.memory", "memory of each other virtual machine", "\"2GiB\""),

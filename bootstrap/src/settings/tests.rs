@@ -13,6 +13,7 @@ fn nothing_given_is_kubermeshs_plan_and_the_promised_sizes() {
     assert_eq!((settings.libvirt.seed_memory_mib, settings.libvirt.memory_mib), (3072, 2048));
     assert_eq!(settings.libvirt.topology, Shape::Grid);
     assert_eq!(settings.image.kubernetes, Source::Auto);
+    assert_eq!(settings.image.kubernetes_server, images::kubernetes::upstream::BASE_URL);
     assert_eq!(settings.cni, Cni::Routed);
 }
 

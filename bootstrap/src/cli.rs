@@ -12,6 +12,7 @@ use crate::progress::Output;
 
 pub mod experiment;
 pub mod fault;
+pub mod kubelet;
 pub mod mesh;
 pub mod node;
 pub mod snapshot;
@@ -136,6 +137,9 @@ pub enum Verb {
         #[arg(long, value_name = "SITE")]
         site: String,
     },
+    /// Get a kubelet of another version than the mesh's: a service of every node that is to have one.
+    #[command(hide = true)]
+    Kubelet(kubelet::KubeletOptions),
 }
 
 /// What to deploy: what a file describes, or what is said word by word.
@@ -341,7 +345,7 @@ impl Verb {
     #[must_use]
     pub fn is_service(&self) -> bool {
         match self {
-            Self::Gateway { .. } | Self::State { .. } => true,
+            Self::Gateway { .. } | Self::State { .. } | Self::Kubelet(_) => true,
             Self::Deploy(_)
             | Self::Teardown(_)
             | Self::List

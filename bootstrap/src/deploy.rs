@@ -13,6 +13,7 @@ use hardware::daemon::{self, Ensured};
 use hardware::firmware::Firmware;
 use hardware::plan::{DomainPlan, Layout, Object};
 use hardware::{DeploymentId, Libvirt, MachineNumber, Plan, accel, host};
+use ignition::KubernetesVersion;
 use images::catalog::Catalog;
 use images::registry::USER;
 use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
@@ -30,6 +31,7 @@ use crate::{deps, image, teardown};
 
 pub mod check;
 mod seed;
+pub(crate) use seed::{REGISTRY_AUTHORITY, REGISTRY_PASSWORD};
 pub mod usb;
 pub(crate) mod wait;
 
@@ -114,6 +116,11 @@ impl Making<'_> {
         }
 
         let catalog = image::obtain(self.context, reporter).await?;
+        let kubernetes = catalog.kubernetes.parse::<KubernetesVersion>().or_fail(Code::Data)?;
+        check::kubelets(&self.plan.wanted, kubernetes)?;
+        self.plan.wanted.settle(kubernetes);
+        let kubelets = self.plan.wanted.kubelets();
+        let kubelets = image::kubelets::provide(self.context, &kubelets, reporter).await?;
         // That took minutes, in which nothing of ours kept libvirt from being stopped.
         let mut again = start_libvirt(self.libvirt).await?;
         again.take_over(&self.ensured);
@@ -130,6 +137,7 @@ impl Making<'_> {
         deployment.add(&self.plan.wanted, probe.accel);
         deployment.profile.clone_from(&self.plan.name);
         deployment.control_plane = self.plan.control_plane.clone();
+        deployment.kubernetes = Some(kubernetes);
         deployment.libvirt = Some(self.ensured.clone());
         self.recorded = true;
         directory.save(&deployment).or_fail(Code::CannotCreate)?;
@@ -150,8 +158,8 @@ impl Making<'_> {
 
         reporter.stage("the seed's disk");
         let disk = Layout(directory.path()).disk(identity.machine.name.as_str());
-        image::write_disk(self.context, &catalog, &ignition, &image::Target::File(&disk, None), reporter)
-            .await?;
+        let target = image::Target::File(&disk, None);
+        image::write_disk(self.context, &catalog, &kubelets, &ignition, &target, reporter).await?;
 
         let plan = Plan::new(&deployment.spec(directory, &settings.libvirt, firmware));
         self.make_objects(&plan).await?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hardware::daemon::Ensured;
 use hardware::{Accel, Cable, DeploymentId, Owner};
-use ignition::{ControlPlaneSpec, SiteId};
+use ignition::{ControlPlaneSpec, KubernetesVersion, SiteId};
 use mesh::{AddressPlan, Machine};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,9 @@ pub struct Deployment {
     /// What was wanted of its control plane when it was made.
     #[serde(default)]
     pub control_plane: ControlPlaneSpec,
+    /// Its Kubernetes; none where it was made before that was written down.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesVersion>,
     /// What was done so that libvirt answers.
     pub libvirt: Option<Ensured>,
     /// The stick or file that a real seed boots from, if it is such a deployment.
@@ -261,6 +264,7 @@ impl Deployment {
             addresses,
             seed,
             control_plane: ControlPlaneSpec::default(),
+            kubernetes: None,
             libvirt: None,
             stick: None,
             complete: false,

@@ -26,11 +26,13 @@ use crate::settings::Settings;
 use crate::verbs::Context;
 
 mod containers;
+pub(crate) mod kubelets;
 mod outside;
 
 pub(crate) use containers::{List, Loaded, Removed, Saved, Verified};
 pub use containers::{list, load, remove, save, verify};
 use containers::{loaded, preload};
+pub use kubelets::name as kubelet_name;
 pub(crate) use outside::{AllMissing, AllPulled, Sbom};
 pub use outside::{missing, need_nothing, pull, sbom};
 
@@ -118,7 +120,7 @@ pub async fn obtain(context: &Context, reporter: &Reporter) -> Result<Catalog, F
     Ok(catalog)
 }
 
-/// Writes a seed's disk.
+/// Writes a seed's disk: what it serves, and `kubelets` besides.
 ///
 /// # Errors
 ///
@@ -126,13 +128,14 @@ pub async fn obtain(context: &Context, reporter: &Reporter) -> Result<Catalog, F
 pub async fn write_disk(
     context: &Context,
     catalog: &Catalog,
+    kubelets: &[Reference],
     config: &Secret<String>,
     target: &Target<'_>,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
-    let loaded = loaded(&context.cache)?;
-    let further: Vec<Reference> =
-        loaded.iter().filter(|name| !catalog.images.contains(name)).cloned().collect();
+    let mut further = loaded(&context.cache)?;
+    further.extend(kubelets.iter().cloned());
+    let further: Vec<Reference> = further.into_iter().filter(|name| !catalog.images.contains(name)).collect();
     let store = seed_store(&context.cache, catalog, &further, reporter).await;
     let disk = SeedDisk {
         uki: catalog.seed_uki.path.clone(),

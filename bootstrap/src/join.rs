@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use aws_lc_rs::rand;
-use ignition::BootstrapToken;
+use ignition::{BootstrapToken, KubernetesVersion};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{Api, DeleteParams, PostParams};
@@ -154,6 +154,17 @@ impl Cluster {
     /// It does not.
     pub async fn ping(&self) -> Result<()> {
         self.client.apiserver_version().await.map(drop).context("the API server does not answer")
+    }
+
+    /// The version of the API server.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or names none.
+    pub async fn version(&self) -> Result<KubernetesVersion> {
+        let info = self.client.apiserver_version().await.context("the API server does not answer")?;
+        let version = info.git_version.parse();
+        version.with_context(|| format!("the API server says that it is {}", info.git_version))
     }
 
     /// Makes a token good for something: for one boot of one machine as one node.

@@ -15,6 +15,7 @@ pub mod fault;
 pub mod gateway;
 pub mod image;
 pub mod join;
+pub mod kubelet;
 pub mod list;
 pub mod manual;
 pub mod meshfile;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hardware::firmware::Firmware;
 use hardware::{Libvirt, MachineNumber, Plan, Spec};
+use ignition::KubernetesVersion;
 
 use crate::cli::node::Node;
 use crate::deploy::start_libvirt;
@@ -142,6 +143,14 @@ async fn cluster(directory: &Directory) -> Result<Cluster, Failure> {
     let answered = cluster.ping().await.or_fail(Code::TryAgain);
     answered.map_err(|failure| failure.next("`meshboot status` says what the seed waits for"))?;
     Ok(cluster)
+}
+
+/// The mesh's Kubernetes: what was written down when it was made, or what its API server says.
+async fn kubernetes(deployment: &Deployment, directory: &Directory) -> Result<KubernetesVersion, Failure> {
+    match deployment.kubernetes {
+        Some(version) => Ok(version),
+        None => cluster(directory).await?.version().await.or_fail(Code::TryAgain),
+    }
 }
 
 /// A time that an option gives.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use hardware::Shape;
-use ignition::{Cni, SiteId};
+use ignition::{Cni, KubernetesVersion, SiteId};
 use images::kubernetes::Source;
 use ipnet::{Ipv4Net, Ipv6Net};
 use mesh::AddressPlan;
@@ -184,6 +184,20 @@ impl Settings {
             }
         }
         errors
+    }
+}
+
+// === impl ImageSettings ===
+
+impl ImageSettings {
+    /// The version of Kubernetes, where its source names it.
+    #[must_use]
+    pub fn kubernetes_version(&self) -> Option<KubernetesVersion> {
+        match &self.kubernetes {
+            // One that is no release yet is none of ignition's.
+            Source::Upstream(version) => version.to_string().parse().ok(),
+            Source::Auto | Source::Debian | Source::Dir(_) => None,
+        }
     }
 }
 

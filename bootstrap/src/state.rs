@@ -142,7 +142,8 @@ fn create_folder(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
-fn is_mounted(path: &Path) -> Result<bool> {
+/// Whether something is mounted there.
+pub(crate) fn is_mounted(path: &Path) -> Result<bool> {
     let table = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
     Ok(points.map(PathBuf::from).any(|point| point == path))

@@ -71,6 +71,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             return Ok(crate::gateway::run(cli.settings.as_deref().ok_or_else(missing)?, force_link)?);
         }
         Verb::State { site } => return Ok(crate::state::run(site)?),
+        Verb::Kubelet(options) => {
+            let path = cli.settings.as_deref().unwrap_or_else(|| Path::new(ignition::gateway::SETTINGS));
+            return Ok(crate::kubelet::run(path, options)?);
+        }
         Verb::Deploy(_)
         | Verb::Teardown(_)
         | Verb::List
@@ -198,7 +202,9 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
             let path = cli.settings.as_deref().unwrap_or_else(|| Path::new(ignition::gateway::SETTINGS));
             force::run(path, ports, *undo, &reporter)
         }
-        Verb::Gateway { .. } | Verb::State { .. } => unreachable!("services have a runtime of their own"),
+        Verb::Gateway { .. } | Verb::State { .. } | Verb::Kubelet(_) => {
+            unreachable!("services have a runtime of their own")
+        }
     }
 }
 

@@ -92,6 +92,9 @@ fn member(plan: &NodePlan, block: Block, role: &str) -> String {
     let (ca, version) = (&site.ca_spki_sha256, site.kubernetes);
     let mut text =
         format!("role {role}\nname {name}\naddress {}\nca {ca}\nkubernetes {version}\n", block.vip());
+    if let Some(kubelet) = plan.spec.own_kubelet(version) {
+        text.push_str(&format!("kubelet {kubelet}\n"));
+    }
     // A kubelet reads its arguments from what joining wrote.
     for (argument, value) in plan.spec.arguments() {
         text.push_str(&format!("kubelet --{argument}={value}\n"));

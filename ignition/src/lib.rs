@@ -17,6 +17,7 @@ mod fixture;
 pub mod frr;
 pub mod gateway;
 pub mod kubeadm;
+pub mod kubelet;
 pub mod member;
 pub mod network;
 pub mod node;

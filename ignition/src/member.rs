@@ -1,5 +1,5 @@
-//! What the operator wants of one node besides its addresses: labels, taints, arguments of its kubelet, and whether it is
-//! to be a control plane.
+//! What the operator wants of one node besides its addresses: labels, taints, its kubelet's version and arguments, and
+//! whether it is to be a control plane.
 //!
 //! It goes with a machine's name from the operator to whoever serves the machine, and from there into kubeadm's
 //! configuration. The rules for labels and taints are Kubernetes' own; a kubelet that breaks them does not start, so they
@@ -10,6 +10,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::KubernetesVersion;
 
 /// Longest name of a label, and longest value.
 const MAX_WORD: usize = 63;
@@ -38,6 +40,9 @@ pub struct NodeSpec {
     /// Whether it is to be a control plane. It joins as any node does; a control plane makes it one once it is Ready.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub control_plane: bool,
+    /// The version of its kubelet; none for the mesh's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes_version: Option<KubernetesVersion>,
     /// Labels that its node has from the beginning.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -151,6 +156,12 @@ impl NodeSpec {
         let gates = self.feature_gates.keys().map(|gate| feature_gate(gate));
         let arguments = self.kubelet.iter().map(|(name, value)| kubelet_argument(name, value));
         labels.chain(gates).chain(arguments).filter_map(Result::err).collect()
+    }
+
+    /// The version of its kubelet, if that is another than the mesh's.
+    #[must_use]
+    pub fn own_kubelet(&self, mesh: KubernetesVersion) -> Option<KubernetesVersion> {
+        self.kubernetes_version.filter(|version| *version != mesh)
     }
 
     /// The kubelet's arguments that all of it comes to, besides taints, by name.
@@ -345,10 +356,24 @@ mod tests {
     }
 
     #[test]
+    fn a_kubelet_is_a_nodes_own_if_it_is_another_than_the_meshs() {
+        let own = |json: &str| {
+            let spec: NodeSpec = serde_json::from_str(json).unwrap();
+            assert_eq!(serde_json::to_string(&spec).unwrap(), json);
+            spec.own_kubelet(KubernetesVersion::new(1, 34, 2))
+        };
+        assert_eq!(own("{}"), None);
+        assert_eq!(own(r#"{"kubernetesVersion":"v1.34.2"}"#), None);
+        assert_eq!(own(r#"{"kubernetesVersion":"v1.33.7"}"#), Some(KubernetesVersion::new(1, 33, 7)));
+        assert!(serde_json::from_str::<NodeSpec>(r#"{"kubernetesVersion":"1.33"}"#).is_err());
+    }
+
+    #[test]
     fn every_mistake_is_found() {
         let pair = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
         let spec = NodeSpec {
             control_plane: true,
+            kubernetes_version: None,
             labels: pair("-", "="),
             taints: Vec::new(),
             feature_gates: BTreeMap::from([("A-B".to_owned(), true)]),

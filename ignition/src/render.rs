@@ -7,7 +7,7 @@ use mesh::{Block, BlockNumber, Mac, NodeName, Role};
 use crate::member::SpecError;
 use crate::tree::Tree;
 use crate::{Config, KubernetesVersion, NodePlan, RoleDetail};
-use crate::{cluster, cni, containerd, gateway, kubeadm, network, routing, system};
+use crate::{SkewError, cluster, cni, containerd, gateway, kubeadm, kubelet, network, routing, system};
 
 mod check;
 
@@ -102,6 +102,14 @@ pub enum RenderError {
         /// The first mistake.
         mistake: SpecError,
     },
+    /// Its kubelet does not go with the site's Kubernetes.
+    #[error("what is wanted of {machine} cannot be had: {mistake}")]
+    Kubelet {
+        /// The machine.
+        machine: NodeName,
+        /// Why not.
+        mistake: SkewError,
+    },
     /// The config has grown out of proportion.
     #[error(
         "the config has {bytes} octets, more than the {MAX_BYTES} that are served: make the CNI file smaller"
@@ -144,6 +152,7 @@ pub fn tree(plan: &NodePlan) -> Result<Tree, RenderError> {
     cni::write(&mut tree, &site.cni, block);
     cluster::write(&mut tree, plan, block);
     gateway::write(&mut tree, plan);
+    kubelet::write(&mut tree, plan);
     let config = match &plan.detail {
         RoleDetail::Seed { uplink, control_plane, .. } => {
             kubeadm::init_config(plan, block, uplink.as_ref(), control_plane)

@@ -83,6 +83,11 @@ fn node(version: &str, cni: Cni) -> NodePlan {
     }
 }
 
+/// A kubelet that is a little older than the mesh's Kubernetes.
+fn own_kubelet(mesh: KubernetesVersion) -> NodeSpec {
+    NodeSpec { kubernetes_version: Some(mesh.oldest_kubelet()), ..NodeSpec::default() }
+}
+
 fn every_kind_of_plan() -> Vec<NodePlan> {
     let file = Cni::File(r#"{"cniVersion":"1.0.0","name":"own","plugins":[{"type":"bridge"}]}"#.to_owned());
     let mut plans = Vec::new();
@@ -91,6 +96,8 @@ fn every_kind_of_plan() -> Vec<NodePlan> {
             plans.push(seed(version, cni.clone()));
             plans.push(node(version, cni));
         }
+        let own = |plan: NodePlan| NodePlan { spec: own_kubelet(plan.site.kubernetes), ..plan };
+        plans.extend([seed(version, Cni::Routed), node(version, Cni::Routed)].map(own));
     }
     plans
 }
@@ -142,21 +149,29 @@ fn scripts_are_sound_shell() {
 /// A service that nobody ordered would start before its files are there.
 #[test]
 fn every_unit_and_script_that_a_unit_names_exists() {
-    for plan in [seed("v1.20.2", Cni::Routed), node("v1.20.2", Cni::Routed)] {
+    for plan in every_kind_of_plan() {
         let tree = ignition::render::tree(&plan).unwrap();
-        for (name, contents) in &tree.units {
+        let text = |contents: &[u8]| String::from_utf8(contents.to_vec()).unwrap();
+        let added = tree.files.iter().filter(|(path, _)| path.contains(".service.d/"));
+        let added = added.map(|(path, file)| (path.clone(), text(&file.contents)));
+        let units = tree.units.iter().map(|(name, contents)| (name.clone(), contents.clone()));
+        for (name, contents) in units.chain(added) {
             for line in contents.lines().filter(|line| line.starts_with("ExecStart")) {
                 let path = line.split_once('=').unwrap().1.split(' ').next().unwrap().trim_start_matches('-');
                 let ours = Path::new(path).starts_with("/usr/lib/meshboot");
                 assert!(!ours || tree.files.contains_key(path), "{name} runs {path}, which is nowhere");
             }
-            let ordered = contents.lines().filter_map(|line| line.strip_prefix("Requires="));
-            for required in ordered.flat_map(str::split_whitespace) {
-                assert!(tree.units.contains_key(required), "{name} requires {required}, which is nowhere");
+            let of = |what: &'static str| contents.lines().filter_map(move |line| line.strip_prefix(what));
+            let required = of("Requires=").flat_map(str::split_whitespace);
+            // Others may be units of the image.
+            let wanted =
+                of("Wants=").flat_map(str::split_whitespace).filter(|unit| unit.starts_with("meshboot-"));
+            for required in required.chain(wanted) {
+                assert!(tree.units.contains_key(required), "{name} needs {required}, which is nowhere");
                 let after = contents.lines().filter_map(|line| line.strip_prefix("After="));
                 assert!(
                     after.flat_map(str::split_whitespace).any(|unit| unit == required),
-                    "{name} requires {required} and does not wait for it"
+                    "{name} needs {required} and does not wait for it"
                 );
             }
         }

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 mod crowd;
 mod kill;
+mod kubelet;
 mod line;
 mod outside;
 pub(crate) mod pull;

@@ -55,12 +55,13 @@ pub struct Specs {
     /// controller-manager, scheduler or etcd.
     #[arg(long, value_name = "[NAME:]COMPONENT.KEY=VALUE", conflicts_with = "file")]
     pub extra_config: Vec<String>,
+    /// Version of each machine's kubelet, or of one's, as node1:v1.33.7: not newer than the mesh's Kubernetes, nor older
+    /// than its policy of versions allows.
+    #[arg(long, value_name = "[NAME:]VERSION", conflicts_with = "file")]
+    pub kubernetes_version: Vec<String>,
     /// How machines are cabled: grid (two wide), line, ring, or as in the file of a mesh.
     #[arg(long, value_name = "SHAPE|FILE", conflicts_with = "file")]
     pub topology: Option<String>,
-    /// Refused, with the reason.
-    #[arg(long, hide = true, value_parser = one_kubernetes)]
-    pub kubernetes_version: Option<String>,
 }
 
 fn control_planes(text: &str) -> Result<u16, String> {
@@ -68,9 +69,4 @@ fn control_planes(text: &str) -> Result<u16, String> {
     number.ok_or_else(|| {
         "an even number of them bears no more losses than one less: it is 1, 3 or 5".to_owned()
     })
-}
-
-fn one_kubernetes(_: &str) -> Result<String, String> {
-    Err("all machines of a mesh boot one image, and one Kubernetes is in it: --kubernetes SOURCE says which"
-        .to_owned())
 }

@@ -123,6 +123,10 @@ pub struct NodeSpecOptions {
     /// What it is to be: a worker, or one more control plane.
     #[arg(long, value_name = "ROLE", value_enum, default_value_t)]
     pub role: Role,
+    /// Version of its kubelet, as v1.33.7: not newer than the mesh's Kubernetes, nor older than its policy of versions
+    /// allows.
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<String>,
     /// A label of its node; again for another.
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,

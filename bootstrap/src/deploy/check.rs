@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use hardware::libvirt::{Kind, RemoveError};
 use hardware::process::RunError;
 use hardware::{Accel, Libvirt, host};
+use ignition::KubernetesVersion;
 use ipnet::IpNet;
 
 use crate::deployment::{Deployment, Directory, Wanted};
@@ -47,6 +48,20 @@ pub(crate) fn few_processors(control_planes: usize, accel: Accel, processors: us
              servers that wait for it are started again and again; with KVM, or more processors, they are well"
         )
     })
+}
+
+/// Every machine's kubelet goes with the mesh's Kubernetes.
+pub(crate) fn kubelets(wanted: &Wanted, mesh: KubernetesVersion) -> Result<(), Failure> {
+    let skewed = wanted.skewed(mesh);
+    let lines: Vec<String> = skewed.iter().map(|(name, error)| format!("{name}: {error}")).collect();
+    match lines.as_slice() {
+        [] => Ok(()),
+        [only] => Err(Failure::new(Code::Config, only.clone())),
+        many => {
+            let message = format!("{} kubelets do not fit:\n  {}", many.len(), many.join("\n  "));
+            Err(Failure::new(Code::Config, message))
+        }
+    }
 }
 
 /// Memory for the seed and so many MiB for each of the machines after it.

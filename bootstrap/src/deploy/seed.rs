@@ -33,9 +33,9 @@ const IMAGES: &str = "/var/lib/meshboot/images";
 /// The certificate of the authority that firmware is to trust, in the form that firmware's menus read.
 pub(super) const BOOT_AUTHORITY: &str = "auth/boot-ca.der";
 /// What whoever pushes images has to know.
-const REGISTRY_PASSWORD: &str = "auth/registry-password";
+pub(crate) const REGISTRY_PASSWORD: &str = "auth/registry-password";
 /// The authority of the registry's certificate, in a folder of its own: podman takes a folder, and all that is in it.
-const REGISTRY_AUTHORITY: &str = "auth/registry/ca.crt";
+pub(crate) const REGISTRY_AUTHORITY: &str = "auth/registry/ca.crt";
 /// The password's length in octets, before they are written in hexadecimal.
 const PASSWORD_LEN: usize = 32;
 /// Slot of a virtual machine's first mesh port on its PCI bus: what its kernel names the port after.

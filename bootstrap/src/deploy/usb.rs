@@ -54,6 +54,7 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
         Deployment::new(id, identity.site.clone(), settings.addresses.clone(), identity.machine.clone());
     deployment.stick = std::path::absolute(&options.target).ok();
     deployment.profile.clone_from(&context.profile);
+    deployment.kubernetes = catalog.kubernetes.parse().ok();
     directory.save(&deployment).or_fail(Code::CannotCreate)?;
     directory.write("settings.toml", context.raw.to_toml()).or_fail(Code::Io)?;
     link_kubectl(directory, &catalog).or_fail(Code::Io)?;
@@ -79,7 +80,8 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
     } else {
         Target::File(&options.target, settings.usb.size)
     };
-    image::write_disk(context, &catalog, &ignition, &target, reporter).await?;
+    // Whoever wants a kubelet of another version says so when its machine is to come.
+    image::write_disk(context, &catalog, &[], &ignition, &target, reporter).await?;
     deployment.complete = true;
     directory.save(&deployment).or_fail(Code::Io)?;
     reporter.finish();

@@ -1,10 +1,12 @@
 //! The machines and cables that are asked for, before this computer has been looked at.
 
+use std::collections::BTreeSet;
+
 use hardware::plan::Size;
 use hardware::profile::MESH_PORTS;
 use hardware::topology::cables;
 use hardware::{Accel, Cable, MachineNumber};
-use ignition::NodeSpec;
+use ignition::{KubernetesVersion, NodeSpec, SkewError};
 use mesh::NodeName;
 
 use super::MachineRecord;
@@ -64,6 +66,26 @@ impl Wanted {
             .map(|(number, wanted)| wanted.record(number, accel))
             .collect()
     }
+
+    /// Forgets of kubelets that they are of the mesh's own version: nothing follows from it.
+    pub fn settle(&mut self, mesh: KubernetesVersion) {
+        for machine in &mut self.machines {
+            machine.node.kubernetes_version = machine.node.own_kubelet(mesh);
+        }
+    }
+
+    /// The machines whose kubelets do not go with the mesh's Kubernetes.
+    #[must_use]
+    pub fn skewed(&self, mesh: KubernetesVersion) -> Vec<(&NodeName, SkewError)> {
+        let skew = |machine: &WantedMachine| mesh.takes_kubelet(machine.node.kubernetes_version?).err();
+        self.machines.iter().filter_map(|machine| Some((&machine.name, skew(machine)?))).collect()
+    }
+
+    /// The kubelets that machines want besides the mesh's.
+    #[must_use]
+    pub fn kubelets(&self) -> BTreeSet<KubernetesVersion> {
+        self.machines.iter().filter_map(|machine| machine.node.kubernetes_version).collect()
+    }
 }
 
 // === impl WantedMachine ===
@@ -99,5 +121,31 @@ impl WantedMachine {
             ports: self.ports,
             node: self.node.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubelets_are_the_meshs_or_go_with_it_or_are_named() {
+        let settings = crate::settings::Settings::from_raw(crate::settings::Raw::default()).unwrap();
+        let version = |text: &str| text.parse::<KubernetesVersion>().unwrap();
+        let mut wanted = Wanted::usual(&settings.libvirt, 4);
+        let kubelets = [None, Some("v1.34.2"), Some("v1.33.7"), Some("v1.35.0"), Some("v1.30.1")];
+        for (machine, kubelet) in wanted.machines.iter_mut().zip(kubelets) {
+            machine.node.kubernetes_version = kubelet.map(version);
+        }
+        let mesh = version("v1.34.2");
+        let skewed: Vec<String> =
+            wanted.skewed(mesh).into_iter().map(|(name, error)| format!("{name}: {error}")).collect();
+        assert_eq!(skewed.len(), 2, "{skewed:?}");
+        assert!(skewed[0].starts_with("node3: a kubelet v1.35.0 is newer"), "{skewed:?}");
+        assert!(skewed[1].starts_with("node4: a kubelet v1.30.1 is too old"), "{skewed:?}");
+        wanted.settle(mesh);
+        assert_eq!(wanted.machines[1].node.kubernetes_version, None);
+        let others = ["v1.30.1", "v1.33.7", "v1.35.0"].map(version);
+        assert_eq!(wanted.kubelets(), others.into());
     }
 }

@@ -87,6 +87,25 @@ fn of_relay(settings: &GatewaySettings) -> Result<Option<Puller>> {
     puller.context("cannot tell what the image store holds").map(Some)
 }
 
+/// Who asks this node's own mirrors, and where they do not answer, those that they would ask: for another program of the
+/// node, with a store of its own.
+///
+/// # Errors
+///
+/// The settings name no mirror.
+pub fn of_this_node(settings: &GatewaySettings, store: ImageStore) -> Result<Puller> {
+    let port = settings.site.plan.mirrors.first().map(|mirror| mirror.port);
+    let port = port.context("the settings name no mirrors")?;
+    let vips = settings.sources.iter().filter(|address| is_vip(settings, **address));
+    let places = std::iter::once(&Ipv6Addr::LOCALHOST).chain(vips);
+    let places = places.map(|place| format!("http://[{place}]:{port}").parse().context("a mirror's address"));
+    // Not the mirror's own name: it would take the request for one that it passed on itself.
+    let name = format!("{}.node", settings.machine.name);
+    let neighbours = Neighbours { name, places: places.collect::<Result<_>>()? };
+    let client = client_to_neighbours().context("cannot ask this node's mirrors")?;
+    Ok(Puller::unlimited(store, Upstreams::neighbours(neighbours, &client), Revalidate::Always))
+}
+
 /// What machines boot lies in the same store.
 fn artefacts(settings: &GatewaySettings) -> BTreeSet<Digest> {
     settings.boot.all().filter_map(|(_, artefact)| Digest::from_hex(&artefact.sha256).ok()).collect()

@@ -208,9 +208,16 @@ fn of_machine(running: &WantedMachine, wanted: &WantedMachine, is_seed: bool) ->
         let what = format!("ports {} -> {}", running.ports, wanted.ports);
         all.push(impossible(what, "its ports are soldered to its board"));
     }
+    let version = (running.node.kubernetes_version != wanted.node.kubernetes_version).then(|| {
+        let named = |of: &WantedMachine| {
+            of.node.kubernetes_version.map_or_else(|| "the mesh's".to_owned(), |version| version.to_string())
+        };
+        format!("kubernetesVersion {} -> {}", named(running), named(wanted))
+    });
     let gates = (running.node.feature_gates != wanted.node.feature_gates).then_some("featureGates");
     let arguments = (running.node.kubelet != wanted.node.kubelet).then_some("kubelet");
-    let what: Vec<&str> = gates.into_iter().chain(arguments).collect();
+    let rest = gates.into_iter().chain(arguments).map(str::to_owned);
+    let what: Vec<String> = version.into_iter().chain(rest).collect();
     if running.node.control_plane != wanted.node.control_plane {
         let role = |of: &WantedMachine| if of.node.control_plane { "control-plane" } else { "worker" };
         let what = format!("role {} -> {}", role(running), role(wanted));

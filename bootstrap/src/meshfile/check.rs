@@ -7,7 +7,7 @@ use hardware::plan::MAX_PORTS;
 use hardware::profile::MESH_PORTS;
 use hardware::topology::MAX_MACHINES;
 use ignition::member::{self, SpecError};
-use ignition::{ControlPlaneSpec, NodeSpec, Taint};
+use ignition::{ControlPlaneSpec, KubernetesVersion, NodeSpec, Taint};
 use mesh::NodeName;
 
 use super::given::Given;
@@ -261,6 +261,7 @@ impl<'a> Checker<'a> {
     fn defaults(&mut self) -> NodeSpec {
         let mut node = NodeSpec::default();
         if let Some(all) = self.written.defaults.get() {
+            self.want_version(&mut node, &all.kubernetes_version);
             self.want(&mut node, &all.labels, &all.taints, &all.feature_gates, &all.kubelet);
         }
         node
@@ -271,9 +272,24 @@ impl<'a> Checker<'a> {
         let mut node = if member.is_seed { NodeSpec::default() } else { defaults.clone() };
         node.control_plane = member.role == Some(Role::ControlPlane);
         for one in &member.said {
+            self.want_version(&mut node, &one.kubernetes_version);
             self.want(&mut node, &one.labels, &one.taints, &one.feature_gates, &one.kubelet);
         }
         node
+    }
+
+    /// A kubelet's version, as far as the mesh's is known: where its Kubernetes comes from need not name it.
+    fn want_version(&mut self, node: &mut NodeSpec, version: &Given<String>) {
+        const WHAT: &str = "kubernetesVersion";
+        let Some((text, place)) = version.pair() else { return };
+        let Some(version) = self.parsed(place, WHAT, text.parse::<KubernetesVersion>()) else { return };
+        let taken = match self.settings.image.kubernetes_version() {
+            Some(mesh) => mesh.takes_kubelet(version),
+            None => Ok(()),
+        };
+        if self.parsed(place, WHAT, taken).is_some() {
+            node.kubernetes_version = Some(version);
+        }
     }
 
     fn want(
@@ -341,7 +357,7 @@ impl MachineWritten {
         }
         let first = [of(&self.memory), of(&self.cpus), of(&self.disk), of(&self.ports), of(&self.labels)];
         let second = [of(&self.taints), of(&self.feature_gates), of(&self.kubelet), of(&self.role)];
-        first.into_iter().chain(second).flatten().next()
+        first.into_iter().chain(second).chain([of(&self.kubernetes_version)]).flatten().next()
     }
 }
 

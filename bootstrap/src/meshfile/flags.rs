@@ -62,6 +62,9 @@ impl Draft {
         self.each("--ports", &specs.ports, &field!(ports), |text| {
             text.parse().map_err(|_| format!("`{text}` is no number of ports"))
         });
+        self.each("--kubernetes-version", &specs.kubernetes_version, &field!(kubernetes_version), |text| {
+            Ok(text.to_owned())
+        });
         if let Some(number) = specs.control_planes {
             self.written.control_planes = Given::Value(number, Place::Flag("--control-planes"));
         }

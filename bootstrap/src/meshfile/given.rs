@@ -379,7 +379,8 @@ fn hint(name: &str, known: &[&str]) -> String {
     let elsewhere = match name {
         "nodes" => Some("machines"),
         "cni" => Some("settings.kubernetes.cni"),
-        "kubernetesVersion" | "image" => Some("settings.kubernetes.source: one mesh has one Kubernetes"),
+        "kubernetesVersion" => Some("settings.kubernetes.source, and of one kubelet with its machine"),
+        "image" => Some("settings.kubernetes.source: one mesh has one Kubernetes"),
         "mirrors" => Some("settings.mirrors"),
         "addresses" | "site" | "networking" => Some("settings.addresses and settings.site"),
         "metadata" => Some("name"),

@@ -75,6 +75,9 @@ fn machine(text: &mut Lines, number: MachineNumber, wanted: &WantedMachine) {
         text.line(2, format_args!("ports: {}", wanted.ports));
     }
     let node = &wanted.node;
+    if let Some(version) = node.kubernetes_version {
+        text.line(2, format_args!("kubernetesVersion: {version}"));
+    }
     text.map("labels", node.labels.iter().map(|(key, value)| (key, scalar(value))));
     if !node.taints.is_empty() {
         let taints: Vec<String> = node.taints.iter().map(|taint| scalar(&taint.to_string())).collect();

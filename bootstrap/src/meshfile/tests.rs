@@ -132,6 +132,7 @@ fn flags_say_what_a_file_says() {
         label: words(&["size=small", "node2:size=big", "node2:example.com/rack="]),
         taint: words(&["node2:dedicated=db:NoSchedule", "slow:PreferNoSchedule"]),
         feature_gates: words(&["A=true,B=false", "node1:A=false"]),
+        kubernetes_version: words(&["v1.33.7", "node1:1.34.2"]),
         extra_config: words(&[
             "kubelet.max-pods=30",
             "node2:kubelet.v=4",
@@ -141,9 +142,9 @@ fn flags_say_what_a_file_says() {
         ..Specs::default()
     };
     let file = good(&format!(
-        "{HEAD}defaults:\n  memory: 1GiB\n  disk: 20GiB\n  labels: {{size: small}}\n  taints: [slow:PreferNoSchedule]\n  \
+        "{HEAD}defaults:\n  memory: 1GiB\n  disk: 20GiB\n  kubernetesVersion: v1.33.7\n  labels: {{size: small}}\n  taints: [slow:PreferNoSchedule]\n  \
          featureGates: {{A: true, B: false}}\n  kubelet: {{max-pods: 30}}\nmachines:\n- role: seed\n  memory: 5GiB\n- name: \
-         node1\n  cpus: 3\n  featureGates: {{A: false}}\n- name: node2\n  memory: 4GiB\n  ports: 6\n  labels: {{size: big, \
+         node1\n  cpus: 3\n  kubernetesVersion: v1.34.2\n  featureGates: {{A: false}}\n- name: node2\n  memory: 4GiB\n  ports: 6\n  labels: {{size: big, \
          example.com/rack: ''}}\n  taints: [dedicated=db:NoSchedule]\n  kubelet: {{v: 4}}\nextraConfig:\n  apiserver: {{v: \
          2}}\n  controllerManager: {{v: 'a=b:c'}}\n"
     ));
@@ -189,6 +190,7 @@ fn mistakes_of_flags_name_the_flag() {
         ports: words(&["many", "node1:9"]),
         control_planes: Some(5),
         role: words(&["worker", "node1:boss", "node9:worker", "seed:worker", "node1:worker", "node1:worker"]),
+        kubernetes_version: words(&["newest", "node1:v1.34", "node2:v1.30.0", "node2:v1.31.0"]),
         label: words(&["size", "-a=b", "node1:kubernetes.io/os=linux"]),
         taint: words(&["a:Never", "node1:a"]),
         feature_gates: words(&["A=on", "A-B=true"]),
@@ -267,6 +269,10 @@ fn every_mistake_is_told_with_its_line() {
             "{machines}settings: {{libvirt: {{memory: 1GiB, topology: grid}}}}\ndefaults: {{memory: 2GiB}}\ntopology: line\n"
         )),
         mesh("machines:\n- role: seed\n- &a {name: a}\n- *a\n- *b\n- !x {name: b}\n"),
+        mesh(
+            "defaults: {kubernetesVersion: v1.35.0}\nsettings: {kubernetes: {source: v1.34.2}}\nmachines:\n- role: seed\n  kubernetesVersion: v1.30.9\n- kubernetesVersion: 1.33\n- kubernetesVersion: v1.33\n- kubernetesVersion: v1.31.0\n",
+        ),
+        mesh(&format!("{machines}kubernetesVersion: v1.33.0\n")),
         mesh("machines: [{role: seed}]\n---\nmachines: []\n"),
         mesh("machines: [{role: seed}]\n? [a]\n: b\n"),
     ];
@@ -336,6 +342,7 @@ fn the_schema_takes_what_the_program_takes_and_refuses_what_has_no_form() {
         mesh("machines: [{role: seed, memory: 2GX}]\n"),
         mesh("machines: [{role: seed, ports: 9}]\n"),
         mesh("machines: [{role: seed, wings: 2}]\n"),
+        mesh("machines: [{role: seed, kubernetesVersion: newest}]\n"),
         mesh("machines: [{role: seed, labels: {a: 1}}]\n"),
         mesh("machines: [{role: seed, taints: [a]}]\n"),
         mesh("machines: [{role: seed}]\ncables: [a]\n"),

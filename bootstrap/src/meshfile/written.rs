@@ -176,6 +176,10 @@ machines! {
         /// Mesh ports, numbered from 0.
         #[schemars(range(min = 1, max = 8))]
         ports: u8,
+        /// The version of its kubelet, as `v1.33.7`, where that is to be another than the mesh's Kubernetes: not newer, and
+        /// not older than its policy allows.
+        #[schemars(regex(pattern = r"^v?[0-9]+\.[0-9]+\.[0-9]+$"))]
+        kubernetes_version: String,
         /// Labels of its node.
         labels: Named<String>,
         /// Taints of its node, as `kubectl taint` has them: `KEY=VALUE:EFFECT` or `KEY:EFFECT`.

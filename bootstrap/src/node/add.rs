@@ -3,16 +3,17 @@
 use hardware::plan::{MAX_PORTS, Object};
 use hardware::topology::MAX_MACHINES;
 use hardware::{Cable, End, MachineNumber, Plan};
-use ignition::{NodeSpec, Taint};
+use ignition::{KubernetesVersion, NodeSpec, Taint};
 use mesh::NodeName;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Machines, cluster, power};
+use super::{Machines, cluster, kubernetes, power};
 use crate::cli::node::{AddNode, NodeSpecOptions, Role};
 use crate::deploy::check;
 use crate::deployment::{Deployment, MachineRecord, WantedMachine};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::image;
 use crate::progress::Reporter;
 use crate::settings::{self, LibvirtSettings};
 use crate::store::crds::Which;
@@ -36,13 +37,14 @@ pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporte
     let _lock = context.directory.lock()?;
     let deployment = context.directory.require()?;
     if deployment.stick.is_some() {
-        return reserve(context, options, reporter).await;
+        return reserve(context, &deployment, options, reporter).await;
     }
     if options.mac.is_some() || options.uuid.is_some() {
         let message = "--mac and --uuid are for machines of metal: a virtual one is given its own";
         return Err(Failure::new(Code::Usage, message));
     }
-    let wanted = wanted(&deployment, &context.settings.libvirt, options)?;
+    let mut wanted = wanted(&deployment, &context.settings.libvirt, options)?;
+    check_kubelet(context, &deployment, &mut wanted.node).await?;
     let near = ends(&deployment, &options.plug_into)?;
     if near.len() > usize::from(wanted.ports) {
         let message = format!("{} has {} ports, and {} cables", wanted.name, wanted.ports, near.len());
@@ -50,6 +52,8 @@ pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporte
     }
     check::room_for_another(context, wanted.memory_mib)?;
     let mut machines = Machines::open(context, reporter).await?;
+    let kubelet = wanted.node.kubernetes_version.into_iter().collect();
+    image::kubelets::bring(context, &deployment, &kubelet, reporter).await?;
     reporter.stage("the machine");
     let plugs: Vec<(End, u8)> = near.into_iter().zip(0..).collect();
     let record = machines.add(&wanted, &plugs).await?;
@@ -66,7 +70,12 @@ pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporte
 
 /// On metal a machine is added by plugging it in; what can be said before is what it will be called, and what its node
 /// is to be.
-async fn reserve(context: &Context, options: &AddNode, reporter: &Reporter) -> Result<(), Failure> {
+async fn reserve(
+    context: &Context,
+    deployment: &Deployment,
+    options: &AddNode,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
     let which = match (options.uuid, options.mac) {
         (Some(uuid), _) => Which::Uuid(uuid),
         (None, Some(mac)) => Which::Mac(mac),
@@ -80,10 +89,27 @@ async fn reserve(context: &Context, options: &AddNode, reporter: &Reporter) -> R
         return Err(Failure::new(Code::Usage, "what is the machine to be called?")
             .next("`meshboot node add NAME --mac MAC`"));
     };
-    let spec = spec(&options.wanted)?;
+    let mut spec = spec(&options.wanted)?;
+    check_kubelet(context, deployment, &mut spec).await?;
+    let kubelet = spec.kubernetes_version.into_iter().collect();
+    image::kubelets::bring(context, deployment, &kubelet, reporter).await?;
     cluster(&context.directory).await?.reserve(name, which, &spec).await.or_fail(Code::Unavailable)?;
     let text = format!("{name} is reserved: plug the machine into any running one and turn it on");
     reporter.result(&Reserved { reserved: name.clone() }, &text);
+    Ok(())
+}
+
+/// Refuses a kubelet that does not go with the mesh's Kubernetes, and forgets of one that it is of the mesh's own version.
+async fn check_kubelet(
+    context: &Context,
+    deployment: &Deployment,
+    node: &mut NodeSpec,
+) -> Result<(), Failure> {
+    let Some(kubelet) = node.kubernetes_version else { return Ok(()) };
+    let mesh = kubernetes(deployment, &context.directory).await?;
+    mesh.takes_kubelet(kubelet)
+        .map_err(|error| Failure::new(Code::Usage, format!("--kubernetes-version: {error}")))?;
+    node.kubernetes_version = node.own_kubelet(mesh);
     Ok(())
 }
 
@@ -142,6 +168,12 @@ fn wanted(
 pub(super) fn spec(options: &NodeSpecOptions) -> Result<NodeSpec, Failure> {
     let mut mistakes = Vec::new();
     let mut spec = NodeSpec { control_plane: options.role == Role::ControlPlane, ..NodeSpec::default() };
+    if let Some(text) = &options.kubernetes_version {
+        match text.parse::<KubernetesVersion>() {
+            Ok(version) => spec.kubernetes_version = Some(version),
+            Err(error) => mistakes.push(format!("--kubernetes-version: {error}")),
+        }
+    }
     for label in &options.label {
         match label.split_once('=') {
             Some((key, value)) => drop(spec.labels.insert(key.to_owned(), value.to_owned())),

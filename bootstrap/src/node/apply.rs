@@ -7,15 +7,17 @@ use hardware::host::OVERHEAD_MIB;
 use hardware::plan::Size;
 use hardware::virsh::DomainState;
 use hardware::{Cable, End};
+use ignition::NodeSpec;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::delete::DRAIN_LIMIT;
 use super::power::OFF_LIMIT;
-use super::{Machines, cluster};
+use super::{Machines, cluster, kubernetes};
 use crate::deploy::check;
 use crate::deployment::{MachineRecord, WantedMachine};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::image;
 use crate::meshfile::{Change, MeshPlan, Socket, changes};
 use crate::progress::{self, Reporter};
 use crate::settings::Raw;
@@ -49,6 +51,13 @@ pub(crate) async fn run(
     let path = context.directory.settings();
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let running = MeshPlan::of(&deployment, Raw::from_toml(&text, &path));
+    let mut wanted = wanted.clone();
+    if !wanted.wanted.kubelets().is_empty() {
+        let mesh = kubernetes(&deployment, &context.directory).await?;
+        check::kubelets(&wanted.wanted, mesh)?;
+        wanted.wanted.settle(mesh);
+    }
+    let wanted = &wanted;
     let all = changes(&running, wanted);
     tell(&all, how.dry_run, reporter);
     let impossible = all.iter().filter(|change| change.is_impossible()).count();
@@ -67,6 +76,8 @@ pub(crate) async fn run(
     }
     let mut machines = Machines::open(context, reporter).await?;
     machines.check_room(wanted).await?;
+    let new = &wanted.wanted.kubelets() - &running.wanted.kubelets();
+    image::kubelets::bring(context, &deployment, &new, reporter).await?;
     machines.change(wanted, &all).await?;
     context.directory.write("settings.toml", context.raw.to_toml()).or_fail(Code::Io)?;
     reporter.finish();
@@ -164,8 +175,9 @@ impl Machines<'_> {
     async fn adjust(&mut self, wanted: &WantedMachine) -> Result<(), Failure> {
         let machine = self.deployment.find(wanted.name.as_str())?.clone();
         let size = Size { memory_mib: wanted.memory_mib, cpus: wanted.cpus.unwrap_or(machine.size.cpus) };
-        let rejoins = (&machine.node.feature_gates, &machine.node.kubelet)
-            != (&wanted.node.feature_gates, &wanted.node.kubelet);
+        let kubelet =
+            |node: &NodeSpec| (node.kubernetes_version, node.feature_gates.clone(), node.kubelet.clone());
+        let rejoins = kubelet(&machine.node) != kubelet(&wanted.node);
         if machine.node != wanted.node {
             self.reporter.stage(&format!("node {}", machine.name));
             self.want(&machine, &wanted.node).await?;

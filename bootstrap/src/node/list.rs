@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use hardware::MachineNumber;
+use ignition::KubernetesVersion;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -32,6 +33,9 @@ struct Row {
     memory_mib: Option<u32>,
     /// Its disk in octets.
     disk: Option<u64>,
+    /// The version of its kubelet, where that is to be another than the mesh's Kubernetes.
+    #[schemars(with = "Option<String>")]
+    kubelet: Option<KubernetesVersion>,
     /// Its ports, by number.
     ports: Vec<Plugged>,
 }
@@ -157,6 +161,7 @@ fn row(deployment: &Deployment, view: &MachineView) -> Row {
         cpus: record.map(|record| record.size.cpus),
         memory_mib: record.map(|record| record.size.memory_mib),
         disk: record.map(|record| record.disk),
+        kubelet: record.and_then(|record| record.node.kubernetes_version),
         ports: record.map(|record| ports(deployment, record)).unwrap_or_default(),
     }
 }

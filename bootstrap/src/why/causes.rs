@@ -82,7 +82,7 @@ pub fn advice(status: &LinkStatus, boot: &Boot, step: &Step) -> Vec<String> {
             "`meshboot status` says whether the API server answers the node that serves it",
         ],
         Stage::Configured => &[
-            "look at the machine's console, or log in: `journalctl -u kubeadm-join -u kubelet`",
+            "look at the machine's console, or log in: `journalctl -u meshboot-kubelet -u kubeadm-join -u kubelet`",
             "`vtysh -c 'show bgp summary'` on it says whether it has a way to the API server",
         ],
         Stage::Joining => &[

@@ -21,6 +21,10 @@ pub(super) fn check(plan: &NodePlan) -> Result<(), RenderError> {
         return Err(RenderError::Spec { machine: plan.machine.name.clone(), mistake });
     }
     let (role, name) = (plan.machine.role, &plan.machine.name);
+    if let Some(kubelet) = plan.spec.own_kubelet(plan.site.kubernetes) {
+        let taken = plan.site.kubernetes.takes_kubelet(kubelet);
+        taken.map_err(|mistake| RenderError::Kubelet { machine: name.clone(), mistake })?;
+    }
     match (&plan.detail, role) {
         (RoleDetail::Seed { pki, control_plane, .. }, Role::Seed) => {
             match control_plane.mistakes().into_iter().next() {

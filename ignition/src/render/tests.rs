@@ -44,6 +44,32 @@ fn golden_node() {
     insta::assert_snapshot!(unfold(&tree(&node()).unwrap()));
 }
 
+/// What a kubelet of its own adds to a node, and to a seed.
+#[test]
+fn golden_own_kubelet() {
+    let own = |plan: NodePlan| {
+        let mut with = plan.clone();
+        with.spec.kubernetes_version = Some(KubernetesVersion::new(1, 19, 16));
+        let (mut with, without) = (tree(&with).unwrap(), tree(&plan).unwrap());
+        with.files.retain(|path, file| without.files.get(path) != Some(file));
+        with.units.retain(|name, unit| without.units.get(name) != Some(unit));
+        with.links.retain(|path, _| !without.links.contains_key(path));
+        (with.folders, with.masked) = Default::default();
+        unfold(&with)
+    };
+    insta::assert_snapshot!("own_kubelet_of_a_node", own(node()));
+    insta::assert_snapshot!("own_kubelet_of_a_seed", own(seed()));
+}
+
+#[test]
+fn a_kubelet_of_the_meshs_own_version_changes_nothing() {
+    for plan in [seed(), node()] {
+        let mut same = plan.clone();
+        same.spec.kubernetes_version = Some(plan.site.kubernetes);
+        assert_eq!(tree(&same).unwrap(), tree(&plan).unwrap());
+    }
+}
+
 #[test]
 fn equal_plans_give_equal_bytes() {
     for plan in [seed(), node()] {
@@ -155,10 +181,18 @@ fn a_registry_with_a_port_has_a_folder_without_a_colon() {
 #[test]
 fn wrong_plans_are_refused() {
     type Break = fn(&mut NodePlan);
-    let of_node: [(Break, &str); 14] = [
+    let of_node: [(Break, &str); 16] = [
         (|plan| plan.machine.block = BlockNumber(1 << 50), "has no room"),
         (|plan| plan.machine.role = Role::Seed, "is a seed in the ledger"),
         (|plan| plan.site.kubernetes = KubernetesVersion::new(1, 19, 9), "v1.19.9 is too old"),
+        (
+            |plan| plan.spec.kubernetes_version = Some(KubernetesVersion::new(1, 20, 3)),
+            "v1.20.3 is newer than the mesh's Kubernetes v1.20.2",
+        ),
+        (
+            |plan| plan.spec.kubernetes_version = Some(KubernetesVersion::new(1, 18, 20)),
+            "v1.18.20 is too old",
+        ),
         (|plan| plan.machine.ports[1].mac = plan.machine.ports[0].mac, "two ports with"),
         (
             |plan| plan.machine.ports[0].name = "lan0\ninterface lan1".to_owned(),

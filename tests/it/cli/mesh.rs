@@ -58,6 +58,7 @@ pub(crate) fn deployed(place: &Path, text: &str) -> Result<(Directory, Deploymen
     let mut deployment = Deployment::new(id, id.to_string().parse()?, settings.addresses.clone(), seed);
     deployment.add(&plan.wanted, Accel::Tcg);
     deployment.profile.clone_from(&plan.name);
+    deployment.kubernetes = Some("v1.34.2".parse()?);
     deployment.complete = true;
     let directory = Directory::new(place)?;
     directory.save(&deployment)?;
@@ -93,11 +94,6 @@ fn a_file_or_flags_say_what_machines_are() -> Result<()> {
     desk.refuses(&["deploy", "libvirt", "2", "-f", &file], 64, &["cannot be used with"])?;
     desk.refuses(&["deploy", "libvirt", "-f", &file, "--memory", "1GiB"], 64, &["cannot be used with"])?;
     desk.refuses(
-        &["deploy", "libvirt", "2", "--kubernetes-version", "v1.30.0"],
-        64,
-        &["one Kubernetes", "--kubernetes"],
-    )?;
-    desk.refuses(
         &["deploy", "libvirt", "2", "--label", "node9:a=b", "--ports", "0"],
         78,
         &["2 mistakes", "--label", "--ports"],
@@ -105,6 +101,72 @@ fn a_file_or_flags_say_what_machines_are() -> Result<()> {
     desk.refuses(&["deploy", "libvirt", "2", "--topology", "star"], 78, &["--topology", "grid"])?;
     desk.refuses(&["deploy", "libvirt", "7", "--topology", &file], 64, &["3 machines", "7"])?;
     desk.refuses(&["deploy", "libvirt", "--topology", "ring"], 64, &["how many machines"])
+}
+
+#[test]
+fn a_kubelet_that_does_not_go_with_the_mesh_is_refused_before_anything_is_made() -> Result<()> {
+    let desk = Desk::new()?;
+    let deploy = ["deploy", "libvirt", "2", "--dry-run", "--kubernetes", "v1.30.2", "--kubernetes-version"];
+    let allowed = "v1.27.0 to v1.30.2";
+    for (kubelet, words) in [
+        ("v1.31.0", ["--kubernetes-version", "newer than the mesh's Kubernetes v1.30.2", allowed]),
+        ("node1:v1.30.3", ["--kubernetes-version", "newer", allowed]),
+        ("v1.26.15", ["--kubernetes-version", "too old for the mesh's Kubernetes v1.30.2", allowed]),
+        ("new", ["--kubernetes-version", "`new` is not a version", "vMAJOR.MINOR.PATCH"]),
+        ("node9:v1.30.0", ["--kubernetes-version", "no machine `node9`", "node1"]),
+    ] {
+        desk.refuses(&[&deploy[..], &[kubelet]].concat(), 78, &words)?;
+    }
+    let both = ["v1.31.0", "--kubernetes-version", "node1:v1.20.0", "--label", "a"];
+    desk.refuses(&[&deploy[..], &both].concat(), 78, &["3 mistakes", "v1.31.0", "v1.20.0", "--label"])?;
+    for kubelet in ["v1.30.2", "node1:v1.27.0", "seed:v1.29.9"] {
+        ensure!(desk.says(&[&deploy[..], &[kubelet]].concat())?.contains("+ machine node1"));
+    }
+    let text = SMALL.replace("  memory: 1GiB", "  kubernetesVersion: v1.26.9\n  memory: 1GiB");
+    let text = format!(
+        "{text}defaults: {{kubernetesVersion: 1.28}}\nsettings: {{kubernetes: {{source: v1.30.2}}}}\n"
+    );
+    let file = desk.file("mesh.yaml", &text)?;
+    let words =
+        ["2 mistakes", "mesh.yaml:6:22: kubernetesVersion: a kubelet v1.26.9 is too old", "not a text"];
+    desk.refuses(&["deploy", "-f", &file], 78, &words)?;
+    // It is what the mesh has that counts, where the source does not name it.
+    deployed(&desk.cluster(), SMALL)?;
+    let output = desk.run(&["node", "add", "--kubernetes-version", "v1.35.0"])?;
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(64) && says.contains("v1.31.0 to v1.34.2"), "{says}");
+    Ok(())
+}
+
+#[test]
+fn a_kubelet_of_a_mesh_that_runs_is_another_thing_to_do_only_if_it_is_another() -> Result<()> {
+    let desk = Desk::new()?;
+    deployed(&desk.cluster(), SMALL)?;
+    let with = |version: &str| {
+        SMALL.replace("  memory: 1GiB", &format!("  kubernetesVersion: {version}\n  memory: 1GiB"))
+    };
+    let dry_run = |version: &str| -> Result<Output> {
+        let file = desk.file("mesh.yaml", &with(version))?;
+        desk.run(&["deploy", "-f", &file, "--dry-run"])
+    };
+    let said = |output: Output| {
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned())
+    };
+    let [same, _] = said(dry_run("v1.34.2")?);
+    ensure!(same == "nothing differs\n", "{same}");
+    let [older, _] = said(dry_run("v1.33.7")?);
+    ensure!(older.starts_with("~ big: kubernetesVersion the mesh's -> v1.33.7; its power is cut"), "{older}");
+    let newer = dry_run("v1.35.0")?;
+    ensure!(newer.status.code() == Some(78));
+    let [_, newer] = said(newer);
+    ensure!(newer.contains("big: a kubelet v1.35.0 is newer than the mesh's Kubernetes v1.34.2"), "{newer}");
+
+    fs::remove_dir_all(desk.cluster())?;
+    deployed(&desk.cluster(), &with("v1.33.7"))?;
+    ensure!(desk.says(&["config", "show"])?.contains("  kubernetesVersion: v1.33.7\n"));
+    let [back, _] = said(dry_run("v1.34.2")?);
+    ensure!(back.starts_with("~ big: kubernetesVersion v1.33.7 -> the mesh's; its power is cut"), "{back}");
+    Ok(())
 }
 
 #[test]

@@ -167,6 +167,21 @@ fn a_node_that_was_another_or_has_expired_or_was_cut_off_joins_anew() {
     }
 }
 
+/// kubeadm writes the kubelet's arguments for the kubelet that it finds.
+#[test]
+fn a_node_that_gets_another_kubelet_joins_anew() {
+    let plan = node("v1.34.2", Cni::Routed);
+    let joined = Root::of(&plan).read("etc/meshboot/member");
+    let mut own = plan.clone();
+    own.spec.kubernetes_version = Some("v1.33.7".parse().unwrap());
+    for (plan, stays) in [(plan, true), (own, false)] {
+        let root = Root::of(&plan);
+        root.leave(Some(&joined));
+        let said = ok(&root.run("kubeadm-prepare"));
+        assert_eq!((root.has(MARK), said.contains("joins anew")), (stays, !stays), "{said}");
+    }
+}
+
 #[test]
 fn a_node_that_joins_is_marked_when_all_is_done() {
     let root = Root::of(&node("v1.20.2", Cni::Routed));

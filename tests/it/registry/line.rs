@@ -26,7 +26,7 @@ pub(super) struct Seed {
 
 pub(super) struct Machine {
     pub(super) namespace: Namespace,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     gateway: Child,
 }
 
@@ -99,7 +99,7 @@ impl Machine {
         self.wait();
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let _gone = self.gateway.kill().and_then(|()| self.gateway.wait());
         // As its unit does.
         let anycast = AddressPlan::default().anycast.to_string();

@@ -13,19 +13,20 @@ use tests::netns::Namespace;
 use super::line::{self, MACHINES, Machine, Seed, name};
 use super::*;
 
-const PASSWORD: &str = "a password of a deployment";
+pub(super) const PASSWORD: &str = "a password of a deployment";
 
 /// A mesh, and what its operator has.
-struct Mesh {
-    machines: Vec<Machine>,
+pub(super) struct Mesh {
+    pub(super) machines: Vec<Machine>,
     /// The folder with the authority's certificate.
-    trust: String,
+    pub(super) trust: String,
     /// What `skopeo login` wrote.
     login: String,
-    registry: String,
+    pub(super) registry: String,
 }
 
-fn mesh(served: &Served) -> Mesh {
+/// `what` tells it from the meshes of other tests.
+pub(super) fn mesh(served: &Served, what: &str) -> Mesh {
     let pki = Pki::generate(SystemTime::now(), false).unwrap();
     let key = served.path("ca.key");
     fs::write(&key, pki.kubernetes.key_pem.expose()).unwrap();
@@ -37,7 +38,7 @@ fn mesh(served: &Served) -> Mesh {
     let registry = json!({ "password": password, "authority_key": key });
     let settings = json!({ "excluded": [], "registry": registry });
     let seed = Seed { authority_pem: pki.kubernetes.certificate_pem.clone(), settings };
-    let machines = (0..).zip(line::line("push"));
+    let machines = (0..).zip(line::line(what));
     let start = |(number, namespace)| Machine::start(namespace, number, served.path(&name(number)), &seed);
     // skopeo's parser of names knows no IPv6 addresses.
     let registry = format!("127.0.0.1:{REGISTRY_PORT}");
@@ -46,7 +47,7 @@ fn mesh(served: &Served) -> Mesh {
 }
 
 impl Mesh {
-    fn seed(&self) -> &Namespace {
+    pub(super) fn seed(&self) -> &Namespace {
         &self.machines[0].namespace
     }
 
@@ -94,7 +95,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn what_is_pushed_to_the_seed_is_pulled_on_every_node_at_once() {
     let served = Served::start();
-    let mesh = mesh(&served);
+    let mesh = mesh(&served, "push");
     let archives = [served.path("busybox.tar"), served.path("shell.tar")];
     for (archive, image) in
         archives.iter().zip(["docker.io/library/busybox:latest", "registry.k8s.io/a/shell:v1"])
@@ -145,7 +146,7 @@ fn what_is_pushed_to_the_seed_is_pulled_on_every_node_at_once() {
 #[test]
 fn podman_pushes_what_it_has() {
     let served = Served::start();
-    let mesh = mesh(&served);
+    let mesh = mesh(&served, "push");
     let archive = served.path("busybox.tar");
     export(&served, "docker.io/library/busybox:latest", &archive);
     let storage = ["root", "run"].map(|folder| served.path(folder).display().to_string());
@@ -227,7 +228,7 @@ fn docker_pushes_what_it_has() {
     // It trusts whoever is at 127.0.0.1.
     const ADDRESS: &str = "192.0.2.1";
     let served = Served::start();
-    let mesh = mesh(&served);
+    let mesh = mesh(&served, "push");
     mesh.seed().run("ip", &["addr", "add", ADDRESS, "dev", "lo"]).unwrap();
     let registry = format!("{ADDRESS}:{REGISTRY_PORT}");
     let archive = served.path("docker.tar");

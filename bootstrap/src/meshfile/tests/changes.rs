@@ -71,6 +71,35 @@ fn all_that_cannot_be_had_is_told_at_once() {
 }
 
 #[test]
+fn another_kubelet_is_a_nodes_at_its_next_join_and_no_control_planes() {
+    let running = RUNNING.replace("{name: b,", "{name: b, kubernetesVersion: v1.33.7,");
+    let said = |running: &str, wanted: &str| {
+        between(running, wanted).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let tail = "; its power is cut and given again, and it joins anew";
+    let cases = [
+        (RUNNING, running.as_str(), format!("~ b: kubernetesVersion the mesh's -> v1.33.7{tail}")),
+        (running.as_str(), RUNNING, format!("~ b: kubernetesVersion v1.33.7 -> the mesh's{tail}")),
+    ];
+    for (before, after, expected) in cases {
+        assert_eq!(said(before, after), expected);
+    }
+    let both = running.replace("v1.33.7,", "v1.33.8, featureGates: {A: true},");
+    assert_eq!(
+        said(&running, &both),
+        format!("~ b: kubernetesVersion v1.33.7 -> v1.33.8, featureGates{tail}")
+    );
+    let seed = RUNNING.replace("{name: seed,", "{name: seed, kubernetesVersion: v1.33.7,");
+    let refused = said(RUNNING, &seed);
+    assert!(
+        refused.starts_with("! seed: kubernetesVersion the mesh's -> v1.33.7: a control plane's"),
+        "{refused}"
+    );
+    let server = format!("settings: {{kubernetes: {{server: 'http://releases.example'}}}}\n{RUNNING}");
+    assert_eq!(said(RUNNING, &server), "", "where this computer fetches from is nothing that runs");
+}
+
+#[test]
 fn a_value_is_the_same_in_words_and_as_itself() {
     let running = format!("settings: {{netboot: {{https: true}}}}\n{RUNNING}");
     let wanted = format!("settings: {{netboot: {{https: 'true'}}}}\n{RUNNING}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hardware::plan::MAX_PORTS;
 use hardware::topology::from_seed;
 use hardware::{Cable, End, MachineNumber};
-use ignition::{ControlPlaneSpec, NodeSpec, Taint};
+use ignition::{ControlPlaneSpec, KubernetesVersion, NodeSpec, Taint};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -83,12 +83,14 @@ fn node() -> impl Strategy<Value = NodeSpec> {
         btree_map("[A-Z][A-Za-z0-9]{0,8}", any::<bool>(), 0..3),
         kubelet,
         any::<bool>(),
+        option::of((1_u16..3, 0_u16..100, 0_u16..100)),
     )
-        .prop_map(|(labels, taints, feature_gates, kubelet, control_plane)| {
+        .prop_map(|(labels, taints, feature_gates, kubelet, control_plane, version)| {
             let mut seen = BTreeSet::new();
             let different = |taint: &Taint| seen.insert((taint.key.clone(), taint.effect));
             let taints = taints.into_iter().filter(different).collect();
-            NodeSpec { control_plane, labels, taints, feature_gates, kubelet }
+            let version = version.map(|(major, minor, patch)| KubernetesVersion::new(major, minor, patch));
+            NodeSpec { control_plane, kubernetes_version: version, labels, taints, feature_gates, kubelet }
         })
 }
 

@@ -26,6 +26,7 @@ use crate::gateway::settings::Reservation;
     printcolumn(name = "UUID", type_ = "string", json_path = ".spec.uuid"),
     printcolumn(name = "MAC", type_ = "string", json_path = ".spec.mac"),
     printcolumn(name = "Control-Plane", type_ = "boolean", json_path = ".spec.controlPlane"),
+    printcolumn(name = "Kubelet", type_ = "string", json_path = ".spec.kubernetesVersion"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +42,10 @@ pub struct ReservationSpec {
     /// Whether its node is to be a control plane.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control_plane: bool,
+    /// The version of its kubelet; without it the mesh's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^v[0-9]+\.[0-9]+\.[0-9]+$"))]
+    pub kubernetes_version: Option<String>,
     /// Labels of its node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -78,6 +83,7 @@ impl ReservationSpec {
             uuid,
             mac,
             control_plane: spec.control_plane,
+            kubernetes_version: spec.kubernetes_version.map(|version| version.to_string()),
             labels: spec.labels.clone(),
             taints: spec.taints.iter().map(ToString::to_string).collect(),
             feature_gates: spec.feature_gates.clone(),
@@ -104,8 +110,10 @@ impl ReservationSpec {
     /// What cannot be read, in words.
     pub fn reservation(&self, name: &str) -> Result<Reservation, String> {
         let taints = self.taints.iter().map(|taint| taint.parse());
+        let version = self.kubernetes_version.as_ref().map(|version| version.parse());
         let spec = NodeSpec {
             control_plane: self.control_plane,
+            kubernetes_version: version.transpose().map_err(super::text("spec.kubernetesVersion"))?,
             labels: self.labels.clone(),
             taints: taints.collect::<Result<_, _>>().map_err(super::text("spec.taints"))?,
             feature_gates: self.feature_gates.clone(),
@@ -124,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_was_wanted_comes_back() {
-        let json = r#"{"labels":{"rack":"2"},"taints":["slow:NoExecute"],"featureGates":{"A":true},"kubelet":{"v":"4"},"controlPlane":true}"#;
+        let json = r#"{"labels":{"rack":"2"},"taints":["slow:NoExecute"],"featureGates":{"A":true},"kubelet":{"v":"4"},"controlPlane":true,"kubernetesVersion":"v1.33.7"}"#;
         let wanted: NodeSpec = serde_json::from_str(json).unwrap();
         let uuid = Uuid::from_u128(7);
         let object = ReservationSpec::new(Which::Uuid(uuid), &wanted);
@@ -148,6 +156,9 @@ mod tests {
         let labels = BTreeMap::from([("kubernetes.io/os".to_owned(), "x".to_owned())]);
         let spoilt = ReservationSpec { labels, ..ReservationSpec::default() };
         assert!(spoilt.reservation("a").unwrap_err().contains("Kubernetes' own"));
+        let spoilt =
+            ReservationSpec { kubernetes_version: Some("1.33".to_owned()), ..ReservationSpec::default() };
+        assert!(spoilt.reservation("a").unwrap_err().starts_with("spec.kubernetesVersion: `1.33`"));
         assert!(ReservationSpec::default().reservation("A").unwrap_err().starts_with("metadata.name"));
     }
 }

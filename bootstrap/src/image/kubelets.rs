@@ -1,0 +1,131 @@
+//! Kubelets of other versions than the mesh's: fetched, made images, and brought to the seed, from where mirrors carry them
+//! to the machines that want them.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use ignition::KubernetesVersion;
+use images::client::client_to_mesh;
+use images::kubernetes::kubelet::{self, ProvideKubeletError};
+use images::kubernetes::version::Version;
+use images::push::Pusher;
+use images::registry::USER;
+use images::store::{Reference, Store};
+use images::upstream::Credentials;
+use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
+
+use super::containers::STORE;
+use crate::deploy::{REGISTRY_AUTHORITY, REGISTRY_PASSWORD};
+use crate::deployment::{Deployment, seed_addresses};
+use crate::exit::{Code, Failure, OrFail as _};
+use crate::progress::Reporter;
+use crate::verbs::Context;
+
+/// Where a mesh's mirrors have kubelets: a folder that what people push of their own is not in.
+const REPOSITORY: &str = "meshboot/kubelet";
+
+/// The name by which a mesh's mirrors have a kubelet. It is the mesh's own, so nobody outside is asked for it.
+///
+/// # Errors
+///
+/// None that a version has.
+pub fn name(version: KubernetesVersion) -> Result<Reference> {
+    let name = format!("{MESH_REGISTRY}/{REPOSITORY}:{version}");
+    name.parse().with_context(|| format!("`{name}` is no image's name"))
+}
+
+/// Sees to it that the cache has the images of these kubelets, and names them.
+///
+/// # Errors
+///
+/// One cannot be fetched, or is another than it should be.
+pub(crate) async fn provide(
+    context: &Context,
+    versions: &BTreeSet<KubernetesVersion>,
+    reporter: &Reporter,
+) -> Result<Vec<Reference>, Failure> {
+    let server = &context.settings.image.kubernetes_server;
+    let mut names = Vec::new();
+    for version in versions {
+        let name = name(*version).or_fail(Code::Software)?;
+        let of_release: Version = version.to_string().parse().or_fail(Code::Software)?;
+        let provided = kubelet::provide(&context.cache, server, &of_release, &name, reporter).await;
+        provided.map_err(|error| unavailable(error, &name))?;
+        reporter.line(&name.to_string());
+        names.push(name);
+    }
+    Ok(names)
+}
+
+fn unavailable(error: ProvideKubeletError, name: &Reference) -> Failure {
+    let is_fetch = matches!(error, ProvideKubeletError::Fetch { .. });
+    let failure = Failure { code: Code::Unavailable, error: error.into(), next: None };
+    if !is_fetch {
+        return failure;
+    }
+    failure.next(format!(
+        "kubernetes.server names another server, HTTPS_PROXY a way to it; or bring an archive of {name}: `meshboot image load \
+         FILE`"
+    ))
+}
+
+/// Brings kubelets to a seed that runs: all nodes have them at once.
+///
+/// # Errors
+///
+/// As [`provide`], or the seed does not take them.
+pub(crate) async fn bring(
+    context: &Context,
+    deployment: &Deployment,
+    versions: &BTreeSet<KubernetesVersion>,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    if versions.is_empty() {
+        return Ok(());
+    }
+    reporter.stage("kubelets");
+    let names = provide(context, versions, reporter).await?;
+    let pusher = pusher(context, deployment).or_fail(Code::Data)?;
+    let store = Store::open_read_only(context.cache.join(STORE)).or_fail(Code::Data)?;
+    for name in names {
+        let pushed = pusher.push(&store, &name, reporter).await;
+        let pushed = pushed.with_context(|| format!("cannot bring {name} to the seed"));
+        pushed.or_fail(Code::TryAgain).map_err(|failure| {
+            failure.next(
+                "`meshboot status` says whether the seed is there, `meshboot node logs seed` what it says",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// The registry of a deployment's seed.
+fn pusher(context: &Context, deployment: &Deployment) -> Result<Pusher> {
+    let read = |name: &str| {
+        let path = context.directory.path().join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let password = read(REGISTRY_PASSWORD)?.trim().to_owned();
+    let client = client_to_mesh(&read(REGISTRY_AUTHORITY)?).context("cannot reach the seed")?;
+    let place = if deployment.stick.is_some() {
+        let block = deployment.addresses.block(deployment.seed.block);
+        let block = block.context("the address plan has no block for the seed")?;
+        format!("https://[{}]:{REGISTRY_PORT}", block.vip())
+    } else {
+        let (address, _) = seed_addresses(&context.settings.libvirt);
+        format!("https://{address}:{REGISTRY_PORT}")
+    };
+    Ok(Pusher::new(&place, client, Credentials { user: USER.to_owned(), password })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_has_a_name_that_is_the_meshs_own() {
+        let name = name(KubernetesVersion::new(1, 33, 7)).unwrap();
+        assert_eq!(name.to_string(), "mesh.internal/meshboot/kubelet:v1.33.7");
+        assert!(!name.registry.is_public());
+    }
+}

@@ -10,9 +10,9 @@
 //! | begin | promoter | the node's name into the [`lease`], by which one at a time is promoted |
 //! | enter | promoter | a learner into etcd, at the node's address: it has no vote and may die |
 //! | ticket | promoter | a Secret that only this node may read ([`ticket`]), and the learner's number on its Node |
-//! | become | [`candidate`] | the keys, kubeadm's certificates and static pods on the node's disk, and last a mark there |
+//! | become | [`candidate`] | the keys, kubeadm's certificates and static pods on the node's disk, and last a mark there; its etcd runs |
 //! | report | candidate | the member's number on its Node: all that its vote depends on is on its disk |
-//! | vote | promoter | the Secret is gone; the learner is a voting member, as soon as etcd says that it has caught up |
+//! | vote | promoter | the Secret is gone; the learner is a voting member, as soon as etcd says that it has caught up; then the node's other static pods start |
 //! | mark | promoter | labels and taint of a control plane, once the node's own API server is ready |
 //! | finish | promoter | the lease names nobody |
 //!

@@ -5,7 +5,7 @@
 //! nodes' image by a mount, which ends with the boot.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use ignition::KubernetesVersion;
 use images::kubernetes::kubeadm::kubelet_version;
 use images::kubernetes::kubelet::PROGRAM;
-use images::store::{Digest, Hasher, Platform, Store};
+use images::store::{Digest, Platform, Store};
 use images::unpack;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tokio::time::{sleep, timeout};
@@ -35,12 +35,6 @@ struct Shelf<'a> {
     folder: &'a Path,
     version: KubernetesVersion,
     limit: Duration,
-}
-
-/// What is written, hashed.
-struct Hashed<W> {
-    inner: W,
-    hasher: Hasher,
 }
 
 /// Gets the kubelet and lays it over the image's. Twice is harmless.
@@ -121,8 +115,7 @@ impl Shelf<'_> {
         // What has come of it stays for the next try.
         let store = Store::open(self.folder.join(STORE))?;
         let puller = mirrors::of_this_node(settings, store.clone())?;
-        let platform = Platform { architecture: "amd64".to_owned(), os: "linux".to_owned(), variant: None };
-        let target = puller.whole(&name, &platform, &()).await;
+        let target = puller.whole(&name, &Platform::amd64(), &()).await;
         let target = target.with_context(|| format!("cannot pull {name}"))?;
         let what = || format!("cannot unpack {name} into {}", self.folder.display());
         let temporary = tempfile::NamedTempFile::new_in(self.folder).with_context(what)?;
@@ -160,25 +153,13 @@ fn unpack(
     image: &Digest,
     file: tempfile::NamedTempFile,
 ) -> Result<(tempfile::TempPath, Digest)> {
-    let mut hashed = Hashed { inner: io::BufWriter::new(file), hasher: Hasher::default() };
-    unpack::file(store, image, PROGRAM, &mut hashed)?;
-    let Hashed { inner, hasher } = hashed;
-    let file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let mut out = io::BufWriter::new(file);
+    unpack::file(store, image, PROGRAM, &mut out)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.as_file().set_permissions(Permissions::from_mode(0o755))?;
     file.as_file().sync_all()?;
-    Ok((file.into_temp_path(), hasher.finish()))
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
+    let (digest, _) = Digest::of_file(file.path())?;
+    Ok((file.into_temp_path(), digest))
 }
 
 /// Mounts a file over another one, unless it is there already.

@@ -130,7 +130,7 @@ impl Image {
         let config = Descriptor::new(OCI_CONFIG, store.put(&config)?, config.len() as u64);
         let manifest = manifest_json(&config, &layers).to_string().into_bytes();
         Ok(Descriptor {
-            platform: Some(amd64()),
+            platform: Some(Platform::amd64()),
             ..Descriptor::new(OCI_MANIFEST, store.put(&manifest)?, manifest.len() as u64)
         })
     }
@@ -150,10 +150,6 @@ impl Image {
         store.set_ref(reference, &target)?;
         Ok(target)
     }
-}
-
-fn amd64() -> Platform {
-    Platform { architecture: "amd64".to_owned(), os: "linux".to_owned(), variant: None }
 }
 
 /// The OCI manifest of an image.

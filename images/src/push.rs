@@ -11,7 +11,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::progress::Progress;
 use crate::store::{
-    Blob, ClosureError, Content, Digest, MAX_MANIFEST, Manifest, Reference, Store, StoreError,
+    Blob, Closure, ClosureError, Content, Digest, MAX_MANIFEST, Manifest, Reference, Store, StoreError,
+    WholeError,
 };
 use crate::upstream::Credentials;
 
@@ -31,18 +32,9 @@ pub enum PushError {
     /// The place is none.
     #[error("`{0}` is no place of a registry")]
     Place(String),
-    /// There is no such image.
-    #[error("the image {0} is not in the store")]
-    Unknown(Reference),
-    /// It is not whole.
-    #[error("the image {reference} is not whole")]
-    Closure {
-        /// Which.
-        reference: Reference,
-        /// What is missing.
-        #[source]
-        source: ClosureError,
-    },
+    /// There is no such image, or not all of it.
+    #[error(transparent)]
+    Image(#[from] WholeError),
     /// It is several images.
     #[error("{0} is an index of several images, and one is pushed at a time")]
     Index(Reference),
@@ -98,9 +90,7 @@ impl Pusher {
         reference: &Reference,
         progress: &dyn Progress,
     ) -> Result<(), PushError> {
-        let target = store.resolve(reference)?.ok_or_else(|| PushError::Unknown(reference.clone()))?;
-        let whole = |source| PushError::Closure { reference: reference.clone(), source };
-        let blobs = store.closure(&target.digest).map_err(whole)?.present;
+        let (target, Closure { present: blobs, .. }) = store.whole(reference)?;
         let bytes = store.read(&target.digest, MAX_MANIFEST)?.unwrap_or_default();
         // It was read as one to see that the image is whole.
         let content = Manifest::parse(&bytes).map(|manifest| manifest.content);
@@ -126,7 +116,7 @@ impl Pusher {
         }
         // It was there a moment ago.
         let gone =
-            || PushError::Closure { reference: reference.clone(), source: ClosureError::Missing(*digest) };
+            || WholeError::Closure { reference: reference.clone(), source: ClosureError::Missing(*digest) };
         let Blob { file, size, .. } = store.blob(digest)?.ok_or_else(gone)?;
         let url = self.url(reference, &["blobs", "uploads", ""]);
         let begun = good(&url, self.request(Method::POST, &url)).await?;

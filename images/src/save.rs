@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 
-use crate::store::{ClosureError, Descriptor, Digest, OCI_INDEX, Reference, Store, StoreError};
+use crate::store::{Descriptor, Digest, OCI_INDEX, Reference, Store, StoreError, WholeError};
 
 /// The whole name, as containerd and docker write it.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -17,18 +17,9 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Why images were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// There is no such image.
-    #[error("the image {0} is not in the store")]
-    Unknown(Reference),
-    /// It is not whole.
-    #[error("the image {reference} is not whole")]
-    Closure {
-        /// Which.
-        reference: Reference,
-        /// What is missing.
-        #[source]
-        source: ClosureError,
-    },
+    /// There is no such image, or not all of it.
+    #[error(transparent)]
+    Image(#[from] WholeError),
     /// The archive cannot be written.
     #[error("writing the archive")]
     Write(#[source] io::Error),
@@ -46,9 +37,8 @@ pub fn save(store: &Store, names: &[Reference], out: impl Write) -> Result<(), S
     let mut manifests = Vec::new();
     let mut blobs: BTreeMap<Digest, u64> = BTreeMap::new();
     for reference in names {
-        let target = store.resolve(reference)?.ok_or_else(|| SaveError::Unknown(reference.clone()))?;
-        let whole = |source| SaveError::Closure { reference: reference.clone(), source };
-        blobs.extend(store.closure(&target.digest).map_err(whole)?.present);
+        let (target, closure) = store.whole(reference)?;
+        blobs.extend(closure.present);
         let annotations = [(IMAGE_NAME, reference.to_string()), (REF_NAME, reference.tag.to_string())];
         let annotations = annotations.map(|(key, value)| (key.to_owned(), value)).into();
         manifests.push(Descriptor { annotations, ..target });
@@ -108,7 +98,7 @@ mod tests {
         assert_eq!(loaded, expected);
         let unknown = "docker.io/library/none:v1".parse().unwrap();
         let mut out = Vec::new();
-        assert!(matches!(save(&store, &[unknown], &mut out), Err(SaveError::Unknown(_))));
+        assert!(matches!(save(&store, &[unknown], &mut out), Err(SaveError::Image(WholeError::Unknown(_)))));
         assert!(out.is_empty());
     }
 }

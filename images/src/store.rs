@@ -37,7 +37,7 @@ mod session;
 pub(crate) mod tests;
 
 pub use blob::{Blob, BlobWriter, Staged};
-pub use closure::{Closure, ClosureError};
+pub use closure::{Closure, ClosureError, WholeError};
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use manifest::{
     Content, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, MAX_MANIFEST, Manifest, ManifestError, OCI_CONFIG,

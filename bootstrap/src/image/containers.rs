@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use images::catalog::{self, Catalog};
 use images::load::Listed;
 use images::save::SaveError;
-use images::store::{Reference, Store};
+use images::store::{Reference, Store, WholeError};
 use images::tidy::{self, Checked, Wrong};
 use indicatif::HumanBytes;
 use schemars::JsonSchema;
@@ -157,8 +157,10 @@ pub fn save(
 
 fn told(saved: Result<(), SaveError>) -> Result<(), Failure> {
     let code = match &saved {
-        Err(SaveError::Unknown(_) | SaveError::Closure { .. }) => Code::Data,
-        Err(SaveError::Write(_) | SaveError::Store(_)) | Ok(()) => Code::Io,
+        Err(SaveError::Image(WholeError::Unknown(_) | WholeError::Closure { .. })) => Code::Data,
+        Err(SaveError::Image(WholeError::Store(_)) | SaveError::Write(_) | SaveError::Store(_)) | Ok(()) => {
+            Code::Io
+        }
     };
     saved.or_fail(code)
 }

@@ -60,11 +60,6 @@ pub(crate) struct Sbom {
     packages: Vec<Package>,
 }
 
-/// What a mesh's machines are.
-fn platform() -> Platform {
-    Platform { architecture: "amd64".to_owned(), os: "linux".to_owned(), variant: None }
-}
-
 /// `meshboot image pull`.
 ///
 /// # Errors
@@ -84,7 +79,7 @@ pub async fn pull(context: &Context, names: &[Reference], reporter: &Reporter) -
     let mut pulled = Vec::new();
     for name in names {
         reporter.stage(&format!("pulling {name}"));
-        let fetched = puller.whole(name, &platform(), reporter).await;
+        let fetched = puller.whole(name, &Platform::amd64(), reporter).await;
         let target = fetched.with_context(|| format!("cannot pull {name}")).or_fail(Code::Unavailable)?;
         let size = store.closure(&target.digest).or_fail(Code::Io)?.present.values().sum::<u64>();
         also_loaded(&context.cache, std::slice::from_ref(name))?;

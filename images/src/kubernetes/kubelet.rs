@@ -20,9 +20,6 @@ use crate::{
 /// Where the program is in its image.
 pub const PROGRAM: &str = "usr/bin/kubelet";
 
-/// Pressing harder takes longer than a machine takes to fetch the rest.
-const COMPRESSION: Compression = Compression::Zstd(3);
-
 /// Why there is no image of a kubelet.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvideKubeletError {
@@ -101,7 +98,8 @@ pub async fn provide(
     let wrong = |source| ProvideKubeletError::Assemble { reference: reference.clone(), source };
     let image = image(&program).map_err(|error| wrong(error.into()))?;
     let name = reference.clone();
-    let assembled = tokio::task::spawn_blocking(move || image.assemble_as(&name, &store, COMPRESSION)).await;
+    let assembled =
+        tokio::task::spawn_blocking(move || image.assemble_as(&name, &store, Compression::default())).await;
     assembled.map_err(|error| ProvideKubeletError::Interrupted(io::Error::other(error)))?.map_err(wrong)
 }
 

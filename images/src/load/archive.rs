@@ -17,6 +17,7 @@ use super::{LoadErrorKind, MAX_JSON};
 const MAX_ENTRIES: usize = 20_000;
 /// How far links may lead to links.
 const MAX_LINKS: usize = 8;
+
 /// An archive that was read.
 #[derive(Debug)]
 pub(super) struct Archive<T> {

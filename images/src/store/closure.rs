@@ -18,6 +18,26 @@ pub struct Closure {
     pub absent: Vec<Descriptor>,
 }
 
+/// Why an image cannot be given away under its name.
+#[derive(Debug, thiserror::Error)]
+pub enum WholeError {
+    /// There is no such image.
+    #[error("the image {0} is not in the store")]
+    Unknown(Reference),
+    /// It is not whole.
+    #[error("the image {reference} is not whole")]
+    Closure {
+        /// Which.
+        reference: Reference,
+        /// What is missing.
+        #[source]
+        source: ClosureError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why an image is not whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ClosureError {
@@ -55,6 +75,18 @@ pub enum ClosureError {
 }
 
 impl Store {
+    /// The manifest of the image with this name, and all its blobs.
+    ///
+    /// # Errors
+    ///
+    /// [`WholeError`].
+    pub fn whole(&self, reference: &Reference) -> Result<(Descriptor, Closure), WholeError> {
+        let target = self.resolve(reference)?.ok_or_else(|| WholeError::Unknown(reference.clone()))?;
+        let whole = |source| WholeError::Closure { reference: reference.clone(), source };
+        let closure = self.closure(&target.digest).map_err(whole)?;
+        Ok((target, closure))
+    }
+
     /// All blobs of the image with this manifest; fails unless at least one platform is whole.
     ///
     /// # Errors

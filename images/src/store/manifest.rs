@@ -58,6 +58,16 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+// === impl Platform ===
+
+impl Platform {
+    /// What a mesh's machines are.
+    #[must_use]
+    pub fn amd64() -> Self {
+        Self { architecture: "amd64".to_owned(), os: "linux".to_owned(), variant: None }
+    }
+}
+
 /// A manifest that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {

@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ const WITNESS: Place = 2;
 const SIZE: usize = 4;
 /// How long `kubectl` may fail.
 const FAILS: Duration = Duration::from_secs(10);
+/// How many answers there are before one dies.
+const BEFORE: usize = 10;
 /// For how long one is away: longer than it may be missed.
 const AWAY: Duration = Duration::from_secs(20);
 /// Between two questions, and how long each may take.
@@ -77,6 +79,7 @@ struct Keeper {
 /// Asks the API server again and again, with a new connection each time.
 struct Asking {
     stop: Arc<AtomicBool>,
+    answers: Arc<AtomicUsize>,
     thread: JoinHandle<Result<Vec<(Instant, bool)>>>,
 }
 
@@ -99,7 +102,7 @@ fn any_one_of_three_may_lose_its_power() -> Result<()> {
     let mut table = "| lost | answers | longest time without one |\n|---|---|---|\n".to_owned();
     for (name, place) in [CONTROL_PLANES[1], CONTROL_PLANES[2], CONTROL_PLANES[0]] {
         let asking = site.ask()?;
-        std::thread::sleep(Duration::from_secs(2));
+        site.wait("who asks is answered", |_| Ok(asking.answers() >= BEFORE))?;
         site.power_off(place)?;
         std::thread::sleep(AWAY);
         site.power_on(place)?;
@@ -171,7 +174,11 @@ impl Site {
         let members = [format!("{name}={}", etcd_peer(block(place)))];
         self.become_one(name, place, &members)?;
         self.plan.ca_cert_pem = self.key(place, "ca.crt")?;
-        self.etcd(place, "new")?;
+        // Later members are told of one that there is.
+        let manifest = self.manifest(place, "etcd");
+        let text = fs::read_to_string(&manifest)?;
+        fs::write(manifest, text.replace("--initial-cluster-state=existing", "--initial-cluster-state=new"))?;
+        self.start(place, "etcd")?;
         self.serve(place)?;
         self.wait("the first API server answers", |site| site.serves(place))
     }
@@ -198,7 +205,7 @@ impl Site {
             members.push(format!("{of}={}", member.peers.first().context("a member's address")?));
         }
         self.become_one(name, place, &members)?;
-        self.etcd(place, "existing")?;
+        self.start(place, "etcd")?;
         self.wait("the learner has its vote", |site| {
             let promoted = site.ask_etcd(0, async move |etcd, at| etcd.promote(at, learner.id).await)?;
             Ok(promoted.is_ok())
@@ -220,21 +227,19 @@ impl Site {
         Ok(())
     }
 
-    /// Starts the program of a static pod, as its manifest says, but for some arguments.
-    fn start(&self, place: Place, pod: &str, other: &[(&str, &str)]) -> Result<()> {
-        let manifest = self.path(place, KUBERNETES).join(format!("manifests/{pod}.yaml"));
+    fn manifest(&self, place: Place, pod: &str) -> PathBuf {
+        self.path(place, KUBERNETES).join(format!("manifests/{pod}.yaml"))
+    }
+
+    /// Starts the program of a static pod, as its manifest says.
+    fn start(&self, place: Place, pod: &str) -> Result<()> {
+        let manifest = self.manifest(place, pod);
         let text =
             fs::read_to_string(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
         let command = text.lines().skip_while(|line| line.trim() != "- command:").skip(1);
         // YAML has some of them in quotation marks.
         let words = command.map_while(|line| line.strip_prefix("    - ")).map(|word| word.trim_matches('\''));
-        let words: Vec<String> = words
-            .map(|word| {
-                let name = word.split_once('=').map_or(word, |(name, _)| name);
-                let changed = other.iter().find(|(of, _)| *of == name);
-                changed.map_or_else(|| word.to_owned(), |(name, value)| format!("{name}={value}"))
-            })
-            .collect();
+        let words: Vec<&str> = words.collect();
         let (program, arguments) = words.split_first().context("a static pod has a command")?;
         let log = File::options().create(true).append(true).open(self.path(place, &format!("{pod}.log")))?;
         let mut command = self.ring.namespace(place)?.command(format!("{PROGRAMS}/{program}"));
@@ -243,14 +248,9 @@ impl Site {
         Ok(())
     }
 
-    /// Where its data says that it is a member it is that, whatever it is told.
-    fn etcd(&self, place: Place, state: &str) -> Result<()> {
-        self.start(place, "etcd", &[("--initial-cluster-state", state)])
-    }
-
     /// Its API server, and the addresses.
     fn serve(&mut self, place: Place) -> Result<()> {
-        self.start(place, "kube-apiserver", &[])?;
+        self.start(place, "kube-apiserver")?;
         let plan = &self.plan.plan;
         let anycasts = services::of_control_plane(plan, block(place), &self.plan.ca_cert_pem, None)?;
         let (stop, stopped) = watch::channel(false);
@@ -330,7 +330,8 @@ impl Site {
     fn power_on(&mut self, place: Place) -> Result<()> {
         self.ring.power_on(place, identity(place))?;
         self.ring.start_frr(place)?;
-        self.etcd(place, "existing")?;
+        // Where its data says that it is a member it is that, whatever it is told.
+        self.start(place, "etcd")?;
         self.serve(place)
     }
 
@@ -358,21 +359,27 @@ impl Site {
         };
         ensure!(once()?, "the witness has no answer although all is well");
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let (stopped, answers) = (Arc::clone(&stop), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&answers);
         let thread = std::thread::spawn(move || {
             let mut noted = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 let good = once()?;
+                counted.fetch_add(usize::from(good), Ordering::Relaxed);
                 noted.push((Instant::now(), good));
                 std::thread::sleep(EVERY);
             }
             Ok(noted)
         });
-        Ok(Asking { stop, thread })
+        Ok(Asking { stop, answers, thread })
     }
 }
 
 impl Asking {
+    fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
     /// How often there was an answer, and the longest time without one.
     fn stop(self) -> Result<(usize, Duration)> {
         self.stop.store(true, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use crate::pull::{Revalidate, Upstreams};
 use crate::push::{PushError, Pusher};
 use crate::registry::answer::{Shelf, shelf_router};
 use crate::registry::uploads::Uploads;
-use crate::store::{Reference, RegistryName, tests::put_image};
+use crate::store::{Reference, RegistryName, WholeError, tests::put_image};
 use crate::upstream::Credentials;
 
 const CONFIG: &[u8] = b"{}";
@@ -268,7 +268,7 @@ async fn our_own_client_pushes_what_is_missing_and_the_name_last() {
     }
     let unknown: Reference = "mesh.internal/a/b:v2".parse().unwrap();
     let error = pusher(&place).push(&store, &unknown, &()).await.unwrap_err();
-    assert!(matches!(error, PushError::Unknown(_)), "{error}");
+    assert!(matches!(error, PushError::Image(WholeError::Unknown(_))), "{error}");
     // There is no room for it.
     let large: Reference = "mesh.internal/a/large:v1".parse().unwrap();
     put_image(&store, "mesh.internal/a/large:v1", &[7; 5000]);

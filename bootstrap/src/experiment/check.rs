@@ -242,7 +242,7 @@ impl Checker<'_> {
         }
         if let Some((condition, place)) = written.wait.pair() {
             let within = self.duration(&written.within).unwrap_or(WITHIN);
-            return Some(Deed::Wait { condition: self.condition(condition, place)?, within });
+            return Some(Deed::Wait { condition: self.condition(condition, place, before)?, within });
         }
         if let Some((_, place)) = written.probe.pair() {
             let probe = self.text(&written.probe)?;
@@ -254,7 +254,12 @@ impl Checker<'_> {
         Some(Deed::Sleep { time: self.duration(&written.sleep)? })
     }
 
-    fn condition(&mut self, written: &written::Condition, place: Place) -> Option<Condition> {
+    fn condition(
+        &mut self,
+        written: &written::Condition,
+        place: Place,
+        before: &[Step],
+    ) -> Option<Condition> {
         let namespace = self.text(&written.namespace).unwrap_or_else(|| NAMESPACE.to_owned());
         let kinds = [
             ("node", !written.node.is_absent()),
@@ -263,13 +268,14 @@ impl Checker<'_> {
             ("api", !written.api.is_absent()),
             ("http", !written.http.is_absent()),
             ("route-to", !written.route_to.is_absent()),
+            ("probe", !written.probe.is_absent()),
         ];
         let kinds: Vec<&str> = kinds.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
         let [kind] = kinds.as_slice() else {
             let found = if kinds.is_empty() { "none".to_owned() } else { kinds.join(" and ") };
             return self.at(
                 place,
-                format!("what is waited for is one of node, pods, object, api, http and route-to, and this is {found}"),
+                format!("what is waited for is one of node, pods, object, api, http, route-to and probe, and this is {found}"),
             );
         };
         self.others_are_absent(written, kind, place);
@@ -317,6 +323,18 @@ impl Checker<'_> {
                 from: self.from(&written.from),
                 answers: written.answers.get().copied().unwrap_or(true),
             }),
+            "probe" => {
+                if written.answered_for.is_absent() {
+                    return self.at(place, "`probe` wants the time that it is `answered-for`");
+                }
+                let (probe, time) = (self.text(&written.probe)?, self.duration(&written.answered_for)?);
+                let begins =
+                    |step: &Step| matches!(&step.deed, Deed::Begin { probe: begun } if *begun == probe);
+                if !before.iter().any(begins) {
+                    return self.at(place, format!("no step before this one begins the probe `{probe}`"));
+                }
+                Some(Condition::Calm { probe, time })
+            }
             _ => {
                 let Some(node) = self.text(&written.on) else {
                     return self.at(place, "`route-to` wants the node that it is `on`");
@@ -329,7 +347,7 @@ impl Checker<'_> {
 
     /// Fields that belong to something else that is waited for.
     fn others_are_absent(&mut self, written: &written::Condition, kind: &str, place: Place) {
-        let fields: [(&str, bool, &[&str]); 12] = [
+        let fields: [(&str, bool, &[&str]); 13] = [
             ("is", !written.is.is_absent(), &["node"]),
             ("running", !written.running.is_absent(), &["pods"]),
             ("on", !written.on.is_absent(), &["pods", "route-to"]),
@@ -342,6 +360,7 @@ impl Checker<'_> {
             ("answers", !written.answers.is_absent(), &["http"]),
             ("present", !written.present.is_absent(), &["route-to"]),
             ("route-to", !written.route_to.is_absent(), &["route-to"]),
+            ("answered-for", !written.answered_for.is_absent(), &["probe"]),
         ];
         for (field, _, kinds) in fields.iter().filter(|(_, given, kinds)| *given && !kinds.contains(&kind)) {
             self.note(place, format!("`{field}` belongs to {}, not to {kind}", kinds.join(" and ")));

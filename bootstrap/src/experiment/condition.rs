@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use ipnet::Ipv6Net;
 use jsonpath_rust::JsonPath as _;
@@ -64,6 +65,13 @@ pub enum Condition {
         /// Which of the two.
         present: bool,
     },
+    /// A probe has had an answer to each question for some time.
+    Calm {
+        /// The probe.
+        probe: String,
+        /// For how long.
+        time: Duration,
+    },
 }
 
 /// Where pods are to run.
@@ -114,6 +122,8 @@ pub enum Witness {
     Answered(u16),
     /// A server, or who was to ask it, did not answer.
     Silent(String),
+    /// For so long a probe has had an answer to each question.
+    Calm(Duration),
     /// A node's routes to an address, as `ip -j -6 route get` and `route show` have them.
     Routes(Vec<Ipv6Net>),
 }
@@ -155,7 +165,12 @@ impl Condition {
                 (Some(route), false) => Err(format!("there is a route to {to}: {route}")),
                 (None, true) => Err(format!("there is no route to {to}")),
             },
-            (_, Witness::Object(_) | Witness::Answered(_) | Witness::Routes(_)) => {
+            (Self::Calm { probe, time }, Witness::Calm(calm)) if calm < time => {
+                let (calm, time) = (calm.as_secs(), time.as_secs());
+                Err(format!("{probe} was answered without a gap for {calm} s, and {time} are wanted"))
+            }
+            (Self::Calm { .. }, Witness::Calm(_)) => Ok(()),
+            (_, Witness::Object(_) | Witness::Answered(_) | Witness::Calm(_) | Witness::Routes(_)) => {
                 Err("the wrong witness was asked".to_owned())
             }
         }
@@ -169,7 +184,9 @@ fn answered(wanted: bool, witness: &Witness) -> Result<(), Reason> {
         (Witness::Answered(200..=299), false) => Err("it answers".to_owned()),
         (Witness::Silent(reason), true) => Err(reason.clone()),
         (Witness::Answered(_) | Witness::Silent(_), false) => Ok(()),
-        (Witness::Object(_) | Witness::Routes(_), _) => Err("the wrong witness was asked".to_owned()),
+        (Witness::Object(_) | Witness::Calm(_) | Witness::Routes(_), _) => {
+            Err("the wrong witness was asked".to_owned())
+        }
     }
 }
 
@@ -254,6 +271,7 @@ impl fmt::Display for Condition {
             Self::Http { url, from, answers: false } => write!(f, "{url} does not answer {from}"),
             Self::Route { node, to, present: true } => write!(f, "{node} has a route to {to}"),
             Self::Route { node, to, present: false } => write!(f, "{node} has no route to {to}"),
+            Self::Calm { probe, time } => write!(f, "{probe} is answered for {} s", time.as_secs()),
         }
     }
 }

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use super::condition::{Condition, Witness};
 use super::course::{Act, Course, Input};
 use super::plan::{Asker, Experiment, Probe};
 use super::probe::Running;
@@ -190,7 +191,10 @@ impl<'a> Stage<'a> {
                 Input::Done
             }
             Act::Ask(condition) => {
-                let witness = self.witnesses.ask(condition).await;
+                let witness = match condition {
+                    Condition::Calm { probe, .. } => self.calm(probe),
+                    _ => self.witnesses.ask(condition).await,
+                };
                 match condition.holds(&witness) {
                     Ok(()) => Input::Done,
                     Err(reason) => {
@@ -201,6 +205,13 @@ impl<'a> Stage<'a> {
             }
             Act::End => Input::Done,
         }
+    }
+
+    /// What a probe that goes on has to say. What is asked and not answered yet counts when its time is over.
+    fn calm(&self, probe: &str) -> Witness {
+        let calm = |running: &Running| Witness::Calm(running.trace().answered_for(self.begun.elapsed()));
+        let absent = || Witness::Silent(format!("the probe `{probe}` has not begun"));
+        self.running.get(probe).map_or_else(absent, calm)
     }
 
     async fn make(&self, words: &Fault) -> Result<Input, String> {

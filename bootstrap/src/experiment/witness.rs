@@ -112,6 +112,7 @@ impl Witnesses {
             Condition::Api { .. } => self.api().await,
             Condition::Http { url, from, .. } => self.http(url, from).await,
             Condition::Route { node, to, .. } => self.routes(node, to).await,
+            Condition::Calm { probe, .. } => Err(format!("nobody but the probe `{probe}` itself knows")),
         };
         said.unwrap_or_else(Witness::Silent)
     }

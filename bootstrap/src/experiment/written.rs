@@ -80,7 +80,7 @@ pub struct Step {
     pub probe: Given<String>,
 }
 
-/// What is waited for: one of `node`, `pods`, `object`, `api`, `http` and `route-to`, with the fields that belong to it.
+/// What is waited for: one of `node`, `pods`, `object`, `api`, `http`, `route-to` and `probe`, with the fields that belong to it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Condition {
@@ -118,6 +118,10 @@ pub struct Condition {
     pub route_to: Given<String>,
     /// With `route-to`: whether there is to be one; true.
     pub present: Given<bool>,
+    /// A probe that began before.
+    pub probe: Given<String>,
+    /// With `probe`: for how long each of its questions was answered, as `10s`.
+    pub answered_for: Given<String>,
 }
 
 /// What must have come of it: `from` and `to`, or `probe`, and a bound.

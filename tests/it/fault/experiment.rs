@@ -69,7 +69,7 @@ steps:
   - wait: {{object: node/bystander, field: '{{.spec.taints[*].key}}', contains: '${{far}}'}}
   - {{name: made, wait: {{object: 'configmap/lab-${{far}}', field: '{{.data.written}}', equals: 'yes'}}, within: 30s}}
   - probe: web
-  - sleep: 1s
+  - wait: {{probe: web, answered-for: 1s}}
   - {{name: cut, fault: 'link cut seed-${{far}}'}}
   - {{name: silent, wait: {{http: '{url}', answers: false}}, within: 30s}}
   - sleep: {pause}

@@ -114,6 +114,15 @@ fn servers_answer_or_do_not() {
 }
 
 #[test]
+fn a_probe_is_calm_when_it_was_answered_for_long_enough() {
+    let calm = Condition::Calm { probe: "web".to_owned(), time: Duration::from_secs(10) };
+    assert_eq!(calm.holds(&Witness::Calm(Duration::from_secs(10))), Ok(()));
+    let reason = calm.holds(&Witness::Calm(Duration::from_secs(9))).unwrap_err();
+    assert_eq!(reason, "web was answered without a gap for 9 s, and 10 are wanted");
+    assert_eq!(calm.holds(&Witness::Silent("no".to_owned())), Err("no".to_owned()));
+}
+
+#[test]
 fn a_default_route_leads_to_nobody_in_particular() {
     let routes = ["::/0", "2001:db8::/119", "2001:db8::400/119"].map(|net| net.parse().unwrap());
     let to = |address: &str| routes_to(address.parse().unwrap(), routes);

@@ -1,19 +1,27 @@
 //! What the book shows on a running mesh, and faults that only a whole node can have.
 
+use crate::grid::{Act, act};
 use crate::line::LINE;
 use crate::mesh::{Mesh, libvirt_objects};
 use crate::{docs, experiments, inside};
+
+/// What is done, one after the other.
+const ACTS: [Act; 4] = [
+    ("inside", |mesh| inside::each_fault_is_seen_and_undone(mesh, "node1", "node2")),
+    ("built", |_| docs::where_images_are_made()),
+    ("pages", docs::on_a_mesh),
+    // Its machines are of two sizes.
+    ("placement", |mesh| experiments::passes(mesh, "placement")),
+];
 
 #[test]
 #[ignore = "needs libvirt and half an hour: cargo xtask vm book"]
 fn what_the_book_shows_is_so_and_faults_inside_nodes_come_and_go() {
     let before = libvirt_objects();
     let mesh = Mesh::deploy(&LINE);
-    assert_eq!(mesh.ready_nodes(), ["node1", "node2", "seed"]);
-    inside::each_fault_is_seen_and_undone(&mesh, "node1", "node2");
-    docs::where_images_are_made();
-    docs::on_a_mesh(&mesh);
-    // Its machines are of two sizes.
-    experiments::passes(&mesh, "placement");
+    for name in ["node1", "node2", "seed"] {
+        assert!(mesh.ready_nodes().contains(&name.to_owned()), "{name}");
+    }
+    act(&mesh, &ACTS);
     mesh.teardown(&before);
 }

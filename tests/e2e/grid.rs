@@ -18,8 +18,8 @@ const REROUTE: Duration = Duration::from_secs(6);
 
 /// With this in the environment only these are done, for those who write tests.
 const ONLY: &str = "MESHBOOT_TEST_ONLY";
-/// Something that is done to it, by name.
-type Act = (&'static str, fn(&Mesh));
+/// Something that is done to a mesh, by name.
+pub(crate) type Act = (&'static str, fn(&Mesh));
 /// What is done, one after the other.
 const ACTS: [Act; 6] = [
     ("joined", joined),
@@ -36,15 +36,20 @@ fn a_mesh_of_five_outlives_cuts_and_losses_of_power() {
     let before = libvirt_objects();
     let mesh = Mesh::deploy(&["libvirt", "4", "--install-deps"]);
     assert_eq!(mesh.ready_nodes(), NODES);
+    act(&mesh, &ACTS);
+    mesh.teardown(&before);
+}
+
+/// Does what is to be done, and says how long each took.
+pub(crate) fn act(mesh: &Mesh, acts: &[Act]) {
     let only = std::env::var(ONLY).ok();
-    for (name, act) in ACTS {
-        if only.as_deref().is_none_or(|only| only.split(',').any(|one| one == name)) {
+    for (name, act) in acts {
+        if only.as_deref().is_none_or(|only| only.split(',').any(|one| one == *name)) {
             let begun = Instant::now();
-            act(&mesh);
+            act(mesh);
             eprintln!("== {name}: {} s", begun.elapsed().as_secs());
         }
     }
-    mesh.teardown(&before);
 }
 
 /// Everybody is served by a neighbour, and reached.

@@ -212,6 +212,12 @@ pub struct ImageOptions {
     /// Mirror of Debian's packages; by default the one that this computer's apt uses.
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
+    /// A package of Debian that machines have besides; again for another.
+    #[arg(long, value_name = "NAME")]
+    pub package: Vec<String>,
+    /// A further word of the kernel's command line; again for another.
+    #[arg(long, value_name = "WORD")]
+    pub kernel_argument: Vec<String>,
     /// Install what is missing on this computer (Debian and Ubuntu).
     #[arg(long)]
     pub install_deps: bool,

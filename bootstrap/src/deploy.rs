@@ -115,12 +115,16 @@ impl Making<'_> {
             reporter.warn(&few);
         }
 
+        // Before others are made, for which they might have to make room.
+        let own = image::own::provide(self.context, &self.plan.wanted.images(), reporter).await?;
         let catalog = image::obtain(self.context, reporter).await?;
         let kubernetes = catalog.kubernetes.parse::<KubernetesVersion>().or_fail(Code::Data)?;
         check::kubelets(&self.plan.wanted, kubernetes)?;
+        own.check(settings.addresses.boot, kubernetes)?;
         self.plan.wanted.settle(kubernetes);
         let kubelets = self.plan.wanted.kubelets();
-        let kubelets = image::kubelets::provide(self.context, &kubelets, reporter).await?;
+        let mut besides = image::kubelets::provide(self.context, &kubelets, reporter).await?;
+        besides.extend(own.names()?);
         // That took minutes, in which nothing of ours kept libvirt from being stopped.
         let mut again = start_libvirt(self.libvirt).await?;
         again.take_over(&self.ensured);
@@ -144,10 +148,12 @@ impl Making<'_> {
         directory.write("settings.toml", self.context.raw.to_toml()).or_fail(Code::Io)?;
         link_kubectl(directory, &catalog).or_fail(Code::Io)?;
         let uplink = seed::libvirt_uplink(id, &settings.libvirt);
+        let mut reservations = deployment.reservations();
+        own.enter(&mut reservations);
         let seed = seed::Seed {
             identity: &identity,
             uplink: Some(uplink),
-            reservations: deployment.reservations(),
+            reservations,
             spec: deployment.machine(MachineNumber::SEED).map(|seed| seed.node.clone()).unwrap_or_default(),
             control_plane: self.plan.control_plane.clone(),
             catalog: &catalog,
@@ -159,7 +165,7 @@ impl Making<'_> {
         reporter.stage("the seed's disk");
         let disk = Layout(directory.path()).disk(identity.machine.name.as_str());
         let target = image::Target::File(&disk, None);
-        image::write_disk(self.context, &catalog, &kubelets, &ignition, &target, reporter).await?;
+        image::write_disk(self.context, &catalog, &besides, &ignition, &target, reporter).await?;
 
         let plan = Plan::new(&deployment.spec(directory, &settings.libvirt, firmware));
         self.make_objects(&plan).await?;

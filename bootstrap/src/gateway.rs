@@ -22,6 +22,7 @@ use self::admitter::Admitter;
 use self::api::Watcher;
 use self::artefacts::Artefacts;
 use self::certificate::Keeper;
+use self::choice::Choice;
 use self::content::NodeContent;
 use self::follow::Follower;
 use self::journal::MeshJournal;
@@ -38,6 +39,7 @@ pub mod api;
 pub mod approver;
 pub mod artefacts;
 pub mod certificate;
+pub mod choice;
 pub mod content;
 pub mod events;
 pub mod follow;
@@ -96,7 +98,9 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     let follower = Follower::new(board.clone());
     let admitter = Admitter::new(Arc::clone(&settings), Arc::clone(&store), api.clone(), follower);
     let artefacts = Artefacts::open(&settings);
-    let content = NodeContent::new(Arc::new(settings.boot.clone()), artefacts.clone(), admitter);
+    let (choice, reserved) = Choice::new(&settings, Arc::clone(&store));
+    tasks.spawn("reservations", until(stopped.clone(), reserved.follow(api.clone())).map(Ok));
+    let content = NodeContent::new(Arc::new(settings.boot.clone()), artefacts.clone(), choice, admitter);
     let journal = MeshJournal::new(Arc::clone(&store), Arc::clone(&plan));
     let mut config = netboot_config(&settings, &store.cached())?;
     if let Some((keeper, https)) = Keeper::new(&settings, api.clone())? {

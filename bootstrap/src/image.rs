@@ -25,9 +25,11 @@ use crate::progress::Reporter;
 use crate::settings::Settings;
 use crate::verbs::Context;
 
+mod bring;
 mod containers;
 pub(crate) mod kubelets;
 mod outside;
+pub(crate) mod own;
 
 pub(crate) use containers::{List, Loaded, Removed, Saved, Verified};
 pub use containers::{list, load, remove, save, verify};
@@ -102,6 +104,8 @@ pub async fn obtain(context: &Context, reporter: &Reporter) -> Result<Catalog, F
         mirror: settings.image.mirror.as_ref().map(|main| Mirror { main: main.clone(), security: None }),
         kubernetes: settings.image.kubernetes.clone(),
         upstream: settings.image.kubernetes_server.clone(),
+        extra_packages: settings.image.packages.clone(),
+        extra_cmdline: settings.image.kernel_arguments.clone(),
         ..Options::new(&context.cache, binary, settings.addresses.boot)
     };
     reporter.stage("images");
@@ -120,7 +124,7 @@ pub async fn obtain(context: &Context, reporter: &Reporter) -> Result<Catalog, F
     Ok(catalog)
 }
 
-/// Writes a seed's disk: what it serves, and `kubelets` besides.
+/// Writes a seed's disk: what it serves, and images of the cache's store besides.
 ///
 /// # Errors
 ///
@@ -128,13 +132,13 @@ pub async fn obtain(context: &Context, reporter: &Reporter) -> Result<Catalog, F
 pub async fn write_disk(
     context: &Context,
     catalog: &Catalog,
-    kubelets: &[Reference],
+    besides: &[Reference],
     config: &Secret<String>,
     target: &Target<'_>,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
     let mut further = loaded(&context.cache)?;
-    further.extend(kubelets.iter().cloned());
+    further.extend(besides.iter().cloned());
     let further: Vec<Reference> = further.into_iter().filter(|name| !catalog.images.contains(name)).collect();
     let store = seed_store(&context.cache, catalog, &further, reporter).await;
     let disk = SeedDisk {

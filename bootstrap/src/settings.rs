@@ -61,6 +61,10 @@ pub struct ImageSettings {
     pub suite: String,
     /// The mirror that its packages come from; none for the one that this computer's apt uses.
     pub mirror: Option<String>,
+    /// Debian's packages that machines have besides those that they need.
+    pub packages: Vec<String>,
+    /// Further words of the kernel's command line.
+    pub kernel_arguments: Vec<String>,
     /// Where Kubernetes comes from.
     pub kubernetes: Source,
     /// The root of the server that its releases come from.
@@ -139,6 +143,8 @@ impl Settings {
             image: ImageSettings {
                 suite: reader.required("image.suite", parse::suite),
                 mirror: reader.optional("image.mirror", parse::url),
+                packages: reader.list("image.packages", parse::package),
+                kernel_arguments: reader.list("image.kernel-arguments", parse::kernel_argument),
                 kubernetes: reader.required("kubernetes.source", parse::display_error::<Source>),
                 kubernetes_server: reader.required("kubernetes.server", parse::url),
             },

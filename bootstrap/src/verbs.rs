@@ -277,6 +277,8 @@ fn image_flags(raw: Raw, options: &ImageOptions) -> Raw {
         .with_flag("kubernetes.cni", "--cni", options.cni.as_deref())
         .with_flag("image.suite", "--suite", options.suite.as_deref())
         .with_flag("image.mirror", "--mirror", options.mirror.as_deref())
+        .with_flags("image.packages", "--package", &options.package)
+        .with_flags("image.kernel-arguments", "--kernel-argument", &options.kernel_argument)
 }
 
 fn usb_flags(raw: Raw, options: &DeployUsb) -> Raw {

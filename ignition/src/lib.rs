@@ -16,6 +16,7 @@ pub mod control_plane;
 mod fixture;
 pub mod frr;
 pub mod gateway;
+pub mod image;
 pub mod kubeadm;
 pub mod kubelet;
 pub mod member;
@@ -33,6 +34,7 @@ pub mod tree;
 pub mod version;
 
 pub use control_plane::ControlPlaneSpec;
+pub use image::{ImageId, ImageIdError};
 pub use member::{NodeSpec, Taint};
 pub use node::{BootLink, Cni, KubernetesSource, NodePlan, PkiFile, RoleDetail, SiteId, SitePlan, Uplink};
 pub use render::{JOIN_LIMIT, RenderError, render};

@@ -1,5 +1,5 @@
-//! What the operator wants of one node besides its addresses: labels, taints, its kubelet's version and arguments, and
-//! whether it is to be a control plane.
+//! What the operator wants of one node besides its addresses: labels, taints, its images, its kubelet's version and arguments,
+//! and whether it is to be a control plane.
 //!
 //! It goes with a machine's name from the operator to whoever serves the machine, and from there into kubeadm's
 //! configuration. The rules for labels and taints are Kubernetes' own; a kubelet that breaks them does not start, so they
@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::KubernetesVersion;
+use crate::{ImageId, KubernetesVersion};
 
 /// Longest name of a label, and longest value.
 const MAX_WORD: usize = 63;
@@ -40,6 +40,9 @@ pub struct NodeSpec {
     /// Whether it is to be a control plane. It joins as any node does; a control plane makes it one once it is Ready.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub control_plane: bool,
+    /// The images that its machine boots from; none for the mesh's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageId>,
     /// The version of its kubelet; none for the mesh's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes_version: Option<KubernetesVersion>,
@@ -372,6 +375,7 @@ mod tests {
     fn every_mistake_is_found() {
         let pair = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
         let spec = NodeSpec {
+            image: None,
             control_plane: true,
             kubernetes_version: None,
             labels: pair("-", "="),

@@ -193,9 +193,10 @@ fn catalogue(cache: &Cache, options: &Options, made: Made) -> Result<Catalog, Bu
     };
     let root = artefact(&made.root.image)?;
     let layer = artefact(&made.layer)?;
-    let cmdline = |role| {
+    let cmdline = |role, image: &str| {
         Cmdline {
             role,
+            image: image.to_owned(),
             boot: options.boot,
             root: root.sha256,
             layer: layer.sha256,
@@ -205,7 +206,7 @@ fn catalogue(cache: &Cache, options: &Options, made: Made) -> Result<Catalog, Bu
     };
     let id = Recipe::new("catalogue")
         .with(&made.root.key)
-        .with(cmdline(Role::Node))
+        .with(cmdline(Role::Node, ""))
         .with(made.kubernetes.version.to_string())
         .key();
 
@@ -218,7 +219,7 @@ fn catalogue(cache: &Cache, options: &Options, made: Made) -> Result<Catalog, Bu
             initrd: &made.root.initrd,
             os_release: &made.root.os_release,
             uname: &made.root.uname,
-            cmdline: &cmdline(role),
+            cmdline: &cmdline(role, &id),
         };
         uki::write(&parts, &dir.path().join(&name))?;
         Ok(cache.path(catalog::KIND).join(&id).join(name))
@@ -227,6 +228,7 @@ fn catalogue(cache: &Cache, options: &Options, made: Made) -> Result<Catalog, Bu
     let (node, seed) = (uki(Role::Node)?, uki(Role::Seed)?);
     let dir = cache.finish(dir, catalog::KIND, &id)?;
     let catalog = Catalog {
+        boot: options.boot,
         root,
         layer,
         node_uki: artefact(&node)?,

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     io::Write as _,
+    net::Ipv6Addr,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{Digest, Reference};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 const FOLDER: &str = "images";
 const FILE: &str = "catalog.json";
@@ -35,6 +36,8 @@ pub struct Artefact {
 pub struct Catalog {
     /// Known by this, in the cache.
     pub id: String,
+    /// Where machines look for whoever serves them: the images are for meshes that have it there.
+    pub boot: Ipv6Addr,
     /// The root image, a squashfs.
     pub root: Artefact,
     /// The layer with the `meshboot` binary over it, a squashfs.

@@ -1,4 +1,4 @@
-//! The kernel's command line: the same for every machine of a role.
+//! The kernel's command line: the same for every machine of a role that boots these images.
 
 use std::{fmt, net::Ipv6Addr};
 
@@ -18,6 +18,8 @@ pub enum Role {
 pub struct Cmdline {
     /// What the machine is to become.
     pub role: Role,
+    /// The catalogue's [name](crate::catalog::Catalog::id): what a machine says that it was started from.
+    pub image: String,
     /// Where a neighbour answers, whichever it is.
     pub boot: Ipv6Addr,
     /// The root image.
@@ -48,8 +50,9 @@ impl fmt::Display for Cmdline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "meshboot.role={} meshboot.boot={} meshboot.root={} meshboot.layer={}",
+            "meshboot.role={} meshboot.image={} meshboot.boot={} meshboot.root={} meshboot.layer={}",
             self.role,
+            self.image,
             self.boot,
             self.root.hex(),
             self.layer.hex()
@@ -78,6 +81,7 @@ mod tests {
     fn it_names_what_the_initrd_asks_for() {
         let cmdline = Cmdline {
             role: Role::Node,
+            image: "0123456789abcdef".to_owned(),
             boot: "fd65:7b9c:569:680::b007".parse().unwrap(),
             root: Digest::of("root"),
             layer: Digest::of("layer"),
@@ -88,6 +92,7 @@ mod tests {
             text.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
         };
         assert_eq!(value("meshboot.role").as_deref(), Some("node"));
+        assert_eq!(value("meshboot.image").as_deref(), Some("0123456789abcdef"));
         assert_eq!(value("meshboot.boot").as_deref(), Some("fd65:7b9c:569:680::b007"));
         assert_eq!(value("meshboot.root"), Some(Digest::of("root").hex()));
         assert_eq!(value("meshboot.layer"), Some(Digest::of("layer").hex()));

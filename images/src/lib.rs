@@ -19,6 +19,7 @@ pub mod upstream;
 
 mod apt;
 pub mod build;
+pub mod bundle;
 mod cache;
 pub mod catalog;
 pub mod cmdline;

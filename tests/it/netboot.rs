@@ -8,6 +8,7 @@ mod garbage;
 mod https;
 mod judged;
 mod lab;
+mod own;
 mod served;
 mod uefi;
 

@@ -55,6 +55,9 @@ pub struct Specs {
     /// controller-manager, scheduler or etcd.
     #[arg(long, value_name = "[NAME:]COMPONENT.KEY=VALUE", conflicts_with = "file")]
     pub extra_config: Vec<String>,
+    /// The images that each machine boots but for the seed, or one, as `meshboot image list` shows them: node1:IMAGES.
+    #[arg(long, value_name = "[NAME:]IMAGES", conflicts_with = "file")]
+    pub image: Vec<String>,
     /// Version of each machine's kubelet, or of one's, as node1:v1.33.7: not newer than the mesh's Kubernetes, nor older
     /// than its policy of versions allows.
     #[arg(long, value_name = "[NAME:]VERSION", conflicts_with = "file")]

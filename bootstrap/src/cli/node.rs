@@ -123,6 +123,9 @@ pub struct NodeSpecOptions {
     /// What it is to be: a worker, or one more control plane.
     #[arg(long, value_name = "ROLE", value_enum, default_value_t)]
     pub role: Role,
+    /// The images that it boots, as `meshboot image list` shows them; by default the mesh's.
+    #[arg(long, value_name = "IMAGES")]
+    pub image: Option<String>,
     /// Version of its kubelet, as v1.33.7: not newer than the mesh's Kubernetes, nor older than its policy of versions
     /// allows.
     #[arg(long, value_name = "VERSION")]

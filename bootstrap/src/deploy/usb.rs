@@ -80,7 +80,7 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
     } else {
         Target::File(&options.target, settings.usb.size)
     };
-    // Whoever wants a kubelet of another version says so when its machine is to come.
+    // Whoever wants images or a kubelet of its own for a machine says so when it is to come.
     image::write_disk(context, &catalog, &[], &ignition, &target, reporter).await?;
     deployment.complete = true;
     directory.save(&deployment).or_fail(Code::Io)?;

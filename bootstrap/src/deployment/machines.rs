@@ -46,10 +46,10 @@ impl MachineRecord {
         self.is_seed() || self.node.control_plane
     }
 
-    /// What the mesh has to know of it before it boots.
+    /// What the mesh has to know of it before it boots, besides the files of images that are its own.
     #[must_use]
     pub fn reservation(&self) -> Reservation {
-        Reservation { name: self.name.clone(), spec: self.node.clone() }
+        Reservation { name: self.name.clone(), spec: self.node.clone(), boot: None }
     }
 
     /// What the driver has to know of it. Where processors are `scarce`, those that the others depend on come first.

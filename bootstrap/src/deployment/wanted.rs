@@ -6,7 +6,7 @@ use hardware::plan::Size;
 use hardware::profile::MESH_PORTS;
 use hardware::topology::cables;
 use hardware::{Accel, Cable, MachineNumber};
-use ignition::{KubernetesVersion, NodeSpec, SkewError};
+use ignition::{ImageId, KubernetesVersion, NodeSpec, SkewError};
 use mesh::NodeName;
 
 use super::MachineRecord;
@@ -79,6 +79,12 @@ impl Wanted {
     pub fn skewed(&self, mesh: KubernetesVersion) -> Vec<(&NodeName, SkewError)> {
         let skew = |machine: &WantedMachine| mesh.takes_kubelet(machine.node.kubernetes_version?).err();
         self.machines.iter().filter_map(|machine| Some((&machine.name, skew(machine)?))).collect()
+    }
+
+    /// The images that machines boot besides the mesh's.
+    #[must_use]
+    pub fn images(&self) -> BTreeSet<ImageId> {
+        self.machines.iter().filter_map(|machine| machine.node.image.clone()).collect()
     }
 
     /// The kubelets that machines want besides the mesh's.

@@ -3,11 +3,12 @@
 //! What is answered is what [`netboot_proto`] answers: here is only the order in which a port hands a packet to the judge,
 //! the router and the DHCPv6 server, as `netboot_server` does it. Changes of the ledger are taken for made, and none is.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::Instant;
 
 use mesh::Change;
-use netboot_proto::dhcp6::Server;
+use netboot_proto::dhcp6::{Client, Server};
 use netboot_proto::effect::{Effect, Event, Occasion, Peer};
 use netboot_proto::judge::{Judge, JudgeEffect, Judgement};
 use netboot_proto::ra::Advertiser;
@@ -74,7 +75,7 @@ impl Cores {
         let mut judge = Judge::new(scene.judge());
         judge.handle_own(scene.own.clone());
         judge.handle_forced(scene.forced);
-        let server = || Server::new(scene.server(), scene.catalogue(), scene.far);
+        let server = || Server::new(scene.server(), scene.catalogue(&Client::default()), scene.far);
         let mut cores = Self {
             judgement: judge.judgement(),
             judge,
@@ -181,7 +182,9 @@ impl Cores {
         self.judge.handle_client(&peer, bytes, now);
         self.pump(now);
         let fault = self.judgement.faults.first().filter(|_| !self.judgement.serves);
+        let catalogue = self.scene.catalogue(&Client::of(&peer, bytes));
         let Some(fault) = fault else {
+            self.server.handle_catalogue(catalogue);
             self.server.handle_datagram(&peer, bytes, now);
             let verdict = drain(&mut self.server);
             if verdict.outcome == Outcome::Answered {
@@ -193,6 +196,7 @@ impl Cores {
             return verdict;
         };
         let fault = not_served(fault);
+        self.imagined.handle_catalogue(catalogue);
         self.imagined.handle_datagram(&peer, bytes, now);
         drain(&mut self.imagined).instead(Outcome::NotServed, fault)
     }
@@ -234,7 +238,9 @@ impl Cores {
             Opening::Refuse { bytes, reason } => return refusal(&bytes, reason),
             Opening::Ignore => return Verdict::new(Outcome::Ignored, "an ERROR is never answered"),
         };
-        let found = self.scene.files.values().find(|(name, _)| name.as_str() == request.path);
+        let others = self.scene.others.values().flat_map(BTreeMap::values);
+        let mut files = self.scene.files.values().chain(others);
+        let found = files.find(|(name, _)| name.as_str() == request.path);
         let Some((_, size)) = found else {
             let reason = "no such boot file";
             return refusal(&error(ErrorCode::FileNotFound, reason), reason);

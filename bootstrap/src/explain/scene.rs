@@ -8,16 +8,17 @@ use std::path::Path;
 
 use ipnet::Ipv6Net;
 use mesh::{AddressPlan, Far, Link, LinkId, LinkPrefix, Mac, Machine, MachineId, Port};
-use netboot_proto::dhcp6::{self, DEFAULT_LIFETIMES, ServerId};
+use netboot_proto::dhcp6::{self, Client, DEFAULT_LIFETIMES, ServerId};
 use netboot_proto::{Arch, Catalogue, FileName, HttpBoot, Services, judge, ra};
 use netboot_server::{DEFAULT_HOLD_DOWN, GatewayConfig};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::exit::{Code, Failure};
 use crate::gateway::certificate;
-use crate::gateway::content::boot_file_name;
-use crate::gateway::settings::GatewaySettings;
+use crate::gateway::content::{boot_file_name, own_boot_file_name};
+use crate::gateway::settings::{BootArtefacts, GatewaySettings};
 
 /// What an Ethernet link has, unless its port says otherwise.
 const MTU: u32 = 1500;
@@ -47,6 +48,8 @@ pub struct Scene {
     pub far: Option<Far>,
     /// The boot files that are here, with their sizes.
     pub files: BTreeMap<Arch, (FileName, u64)>,
+    /// Those of machines that boot images of their own, by SMBIOS UUID, as far as the settings name them.
+    pub others: BTreeMap<Uuid, BTreeMap<Arch, (FileName, u64)>>,
     /// This machine's ports.
     pub own: BTreeMap<Mac, String>,
     /// "My neighbour": every machine of the mesh holds it.
@@ -106,6 +109,7 @@ impl Scene {
             forced: false,
             far: None,
             files: Arch::ALL.into_iter().filter_map(file).collect(),
+            others: BTreeMap::new(),
             own: BTreeMap::from([(EXAMPLE_MAC, "example0".to_owned())]),
             boot: plan.boot,
             http_boot: HttpBoot::Plain,
@@ -135,6 +139,7 @@ impl Scene {
             forced: config.is_forced(&port.name, port.mac),
             far: config.links.iter().find(known).map(|link| link.far),
             files,
+            others: others(settings),
             own: settings.machine.ports.iter().map(|port| (port.mac, port.name.clone())).collect(),
             boot: config.boot,
             http_boot: certificate::http_boot(settings),
@@ -181,10 +186,12 @@ impl Scene {
         }
     }
 
-    /// The boot files and how they are fetched, as the DHCPv6 server knows it.
+    /// The boot files for a machine and how they are fetched, as the DHCPv6 server knows it.
     #[must_use]
-    pub fn catalogue(&self) -> Catalogue {
-        let name = |arch| self.files.get(&arch).map(|(name, _)| name.clone());
+    pub fn catalogue(&self, client: &Client) -> Catalogue {
+        let uuids = client.uuids().into_iter().flatten().map(Uuid::from_bytes);
+        let files = uuids.filter_map(|uuid| self.others.get(&uuid)).next().unwrap_or(&self.files);
+        let name = |arch| files.get(&arch).map(|(name, _)| name.clone());
         Catalogue { x64: name(Arch::X64), arm64: name(Arch::Arm64), http_boot: self.http_boot }
     }
 
@@ -210,6 +217,19 @@ impl Scene {
             forced: self.forced,
         }
     }
+}
+
+/// The boot files that are not everybody's.
+fn others(settings: &GatewaySettings) -> BTreeMap<Uuid, BTreeMap<Arch, (FileName, u64)>> {
+    let files = |boot: &BootArtefacts| {
+        let file = |arch: Arch| {
+            let uki = boot.uki.get(&arch.to_string())?;
+            Some((arch, (own_boot_file_name(arch, uki)?, uki.size)))
+        };
+        Arch::ALL.into_iter().filter_map(file).collect()
+    };
+    let reserved = settings.reservations.iter();
+    reserved.filter_map(|(uuid, reserved)| Some((*uuid, files(reserved.boot.as_ref()?)))).collect()
 }
 
 // === impl LinkView ===

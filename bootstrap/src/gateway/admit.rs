@@ -4,6 +4,7 @@
 
 use std::net::Ipv6Addr;
 
+use ignition::ImageId;
 use mesh::allocate::AttachError;
 use mesh::{AddressPlan, Change, Claim, Far, Ledger, LinkId, Mac, Machine, NodeName, Role, allocate};
 use uuid::Uuid;
@@ -23,6 +24,8 @@ pub struct Request {
     pub uuid: Option<Uuid>,
     /// The Ethernet ports that it says it has.
     pub ports: Vec<(Mac, String)>,
+    /// The images that it says it was started from.
+    pub image: Option<String>,
 }
 
 /// Why a request is not answered.
@@ -48,12 +51,35 @@ pub enum Refusal {
         /// The seed's name.
         name: NodeName,
     },
+    /// It was started from other images than the operator wants.
+    #[error("it was started from the images {booted}, and is to be from {wanted}: it starts over")]
+    OtherImages {
+        /// Those that it was started from.
+        booted: String,
+        /// Those that it is to be started from.
+        wanted: ImageId,
+    },
     /// The machine is alive behind another link.
     #[error("node {name} is alive behind another link: turn it off, or wait until Kubernetes finds it gone")]
     Alive {
         /// The node.
         name: NodeName,
     },
+}
+
+/// Whether a machine was started from the images that the operator wants for it. Who served it may not have known yet what
+/// machine it is; now the ledger knows its ports. One that does not say what it was started from is believed.
+///
+/// # Errors
+///
+/// [`Refusal::OtherImages`].
+pub fn check_images(request: &Request, wanted: Option<&ImageId>) -> Result<(), Refusal> {
+    match (&request.image, wanted) {
+        (Some(booted), Some(wanted)) if booted != wanted.as_str() => {
+            Err(Refusal::OtherImages { booted: booted.clone(), wanted: wanted.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the ledger alone says of a request: the claim to be admitted.

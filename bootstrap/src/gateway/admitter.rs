@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use mesh::store::{TransactError, transact};
 use mesh::{AdmitError, Claim, Ledger, Mac, Machine, MachineId, NodeName, allocate};
 
-use super::admit::{Refusal, Request, check_alive, claim, tie};
+use super::admit::{Refusal, Request, check_alive, check_images, claim, tie};
 use super::api::Api;
 use super::follow::{Follower, Journey};
 use super::render::node_config;
@@ -58,6 +58,7 @@ impl Admitter {
         let cluster = self.api.cluster().map_err(|reason| AnswerError::NotReady(anyhow::anyhow!(reason)))?;
         let wanted = self.reservation(&cluster, &request).await.map_err(AnswerError::NotReady)?;
         let (claim, machine) = self.admit(request.clone(), wanted.as_ref()).await?;
+        check_images(&request, wanted.as_ref().and_then(|wanted| wanted.spec.image.as_ref()))?;
         let before = cluster.node(&machine.name).await.map_err(AnswerError::NotReady)?;
         self.tie(&claim, &machine, &request, before.clone()).await?;
         let spec = wanted.map(|wanted| wanted.spec).unwrap_or_default();

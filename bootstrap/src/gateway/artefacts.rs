@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,6 +23,8 @@ use super::settings::{Artefact, GatewaySettings};
 const STALL: Duration = Duration::from_secs(20);
 /// How long to wait after every source failed: first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// For how long an artefact is fetched that one machine alone wants.
+const WANTED_FOR: Duration = Duration::from_mins(30);
 /// Chunks that are written together, if so many are there.
 const TOGETHER: usize = 64;
 
@@ -32,6 +35,8 @@ pub struct Artefacts {
     /// Where new ones go; none if there is no place.
     store: Option<Store>,
     sources: Vec<Ipv6Addr>,
+    /// Those that somebody wanted, by digest.
+    wanted: Arc<Mutex<BTreeSet<String>>>,
 }
 
 // === impl Artefacts ===
@@ -40,7 +45,7 @@ impl Artefacts {
     /// Artefacts in these folders and in the store, and these neighbours to ask for missing ones.
     #[must_use]
     pub fn new(folders: Vec<PathBuf>, store: Option<Store>, sources: Vec<Ipv6Addr>) -> Self {
-        Self { folders, store, sources }
+        Self { folders, store, sources, wanted: Arc::default() }
     }
 
     /// Those of a machine with these settings. Without a place it hands on what it has.
@@ -79,6 +84,24 @@ impl Artefacts {
                 }
             }
         }
+    }
+
+    /// Begins to fetch an artefact that somebody asked for, unless that was begun. Who still wants it after
+    /// [a while](WANTED_FOR) asks again.
+    pub fn want(&self, name: &str, artefact: &Artefact) {
+        let wanted = || self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wanted().insert(artefact.sha256.clone()) {
+            return;
+        }
+        tracing::info!(name, sha256 = artefact.sha256, "artefact wanted that is not here");
+        let (this, name, artefact) = (self.clone(), name.to_owned(), artefact.clone());
+        tokio::spawn(async move {
+            let in_time = tokio::time::timeout(WANTED_FOR, this.obtain(&name, &artefact)).await;
+            if in_time.is_err() {
+                tracing::warn!(name, sha256 = artefact.sha256, "artefact given up until it is wanted again");
+            }
+            this.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&artefact.sha256);
+        });
     }
 
     async fn fetch(&self, artefact: &Artefact) -> Result<Ipv6Addr> {

@@ -67,6 +67,9 @@ pub struct Reservation {
     /// What is wanted of its node.
     #[serde(default)]
     pub spec: NodeSpec,
+    /// The files of the images that [`NodeSpec::image`] names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootArtefacts>,
 }
 
 /// What machines are told besides their addresses and the site's name servers.

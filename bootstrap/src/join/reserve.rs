@@ -48,8 +48,9 @@ impl Cluster {
     /// # Errors
     ///
     /// The API server refused or did not answer.
-    pub async fn reserve(&self, name: &NodeName, which: Which, spec: &NodeSpec) -> Result<()> {
-        let object = ReservationObject::new(name.as_str(), ReservationSpec::new(which, spec));
+    pub async fn reserve(&self, which: Which, wanted: &Reservation) -> Result<()> {
+        let name = &wanted.name;
+        let object = ReservationObject::new(name.as_str(), ReservationSpec::new(which, wanted));
         let params = PatchParams::apply("meshboot").force();
         let applied = self.reservations().patch(name.as_str(), &params, &Patch::Apply(&object)).await;
         applied.map(drop).with_context(|| format!("cannot reserve the name {name}"))

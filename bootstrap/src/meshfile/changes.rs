@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use hardware::{Cable, End};
-use ignition::Taint;
+use ignition::{ImageId, Taint};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -208,6 +208,11 @@ fn of_machine(running: &WantedMachine, wanted: &WantedMachine, is_seed: bool) ->
         let what = format!("ports {} -> {}", running.ports, wanted.ports);
         all.push(impossible(what, "its ports are soldered to its board"));
     }
+    let image = (running.node.image != wanted.node.image).then(|| {
+        let named =
+            |of: &WantedMachine| of.node.image.as_ref().map_or("the mesh's", ImageId::as_str).to_owned();
+        format!("image {} -> {}", named(running), named(wanted))
+    });
     let version = (running.node.kubernetes_version != wanted.node.kubernetes_version).then(|| {
         let named = |of: &WantedMachine| {
             of.node.kubernetes_version.map_or_else(|| "the mesh's".to_owned(), |version| version.to_string())
@@ -217,14 +222,17 @@ fn of_machine(running: &WantedMachine, wanted: &WantedMachine, is_seed: bool) ->
     let gates = (running.node.feature_gates != wanted.node.feature_gates).then_some("featureGates");
     let arguments = (running.node.kubelet != wanted.node.kubelet).then_some("kubelet");
     let rest = gates.into_iter().chain(arguments).map(str::to_owned);
-    let what: Vec<String> = version.into_iter().chain(rest).collect();
+    let what: Vec<String> = image.into_iter().chain(version).chain(rest).collect();
     if running.node.control_plane != wanted.node.control_plane {
         let role = |of: &WantedMachine| if of.node.control_plane { "control-plane" } else { "worker" };
         let what = format!("role {} -> {}", role(running), role(wanted));
         all.push(impossible(what, "what a machine is to be is said before it joins"));
     }
     if (is_seed || running.node.control_plane) && !what.is_empty() {
-        all.push(impossible(what.join(", "), "a control plane's kubelet has what it was made with"));
+        all.push(impossible(
+            what.join(", "),
+            "a control plane's images and kubelet are those that it was made with",
+        ));
     } else if !what.is_empty() {
         all.push(Change::Rejoin { name: name.clone(), what: what.join(", ") });
     }

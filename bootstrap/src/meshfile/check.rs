@@ -7,7 +7,7 @@ use hardware::plan::MAX_PORTS;
 use hardware::profile::MESH_PORTS;
 use hardware::topology::MAX_MACHINES;
 use ignition::member::{self, SpecError};
-use ignition::{ControlPlaneSpec, KubernetesVersion, NodeSpec, Taint};
+use ignition::{ControlPlaneSpec, ImageId, KubernetesVersion, NodeSpec, Taint};
 use mesh::NodeName;
 
 use super::given::Given;
@@ -261,6 +261,7 @@ impl<'a> Checker<'a> {
     fn defaults(&mut self) -> NodeSpec {
         let mut node = NodeSpec::default();
         if let Some(all) = self.written.defaults.get() {
+            self.want_images(&mut node, &all.image);
             self.want_version(&mut node, &all.kubernetes_version);
             self.want(&mut node, &all.labels, &all.taints, &all.feature_gates, &all.kubelet);
         }
@@ -272,10 +273,27 @@ impl<'a> Checker<'a> {
         let mut node = if member.is_seed { NodeSpec::default() } else { defaults.clone() };
         node.control_plane = member.role == Some(Role::ControlPlane);
         for one in &member.said {
+            match one.image.pair() {
+                Some((_, place)) if member.is_seed => {
+                    self.note(
+                        place,
+                        "image: the seed's images are the mesh's: they are said in settings.image",
+                    );
+                }
+                _ => self.want_images(&mut node, &one.image),
+            }
             self.want_version(&mut node, &one.kubernetes_version);
             self.want(&mut node, &one.labels, &one.taints, &one.feature_gates, &one.kubelet);
         }
         node
+    }
+
+    /// Whether there are such images is seen when they are needed.
+    fn want_images(&mut self, node: &mut NodeSpec, image: &Given<String>) {
+        let Some((text, place)) = image.pair() else { return };
+        if let Some(id) = self.parsed(place, "image", text.parse::<ImageId>()) {
+            node.image = Some(id);
+        }
     }
 
     /// A kubelet's version, as far as the mesh's is known: where its Kubernetes comes from need not name it.
@@ -357,7 +375,12 @@ impl MachineWritten {
         }
         let first = [of(&self.memory), of(&self.cpus), of(&self.disk), of(&self.ports), of(&self.labels)];
         let second = [of(&self.taints), of(&self.feature_gates), of(&self.kubelet), of(&self.role)];
-        first.into_iter().chain(second).chain([of(&self.kubernetes_version)]).flatten().next()
+        first
+            .into_iter()
+            .chain(second)
+            .chain([of(&self.kubernetes_version), of(&self.image)])
+            .flatten()
+            .next()
     }
 }
 

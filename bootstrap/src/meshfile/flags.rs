@@ -62,6 +62,7 @@ impl Draft {
         self.each("--ports", &specs.ports, &field!(ports), |text| {
             text.parse().map_err(|_| format!("`{text}` is no number of ports"))
         });
+        self.each("--image", &specs.image, &field!(image), |text| Ok(text.to_owned()));
         self.each("--kubernetes-version", &specs.kubernetes_version, &field!(kubernetes_version), |text| {
             Ok(text.to_owned())
         });

@@ -380,7 +380,7 @@ fn hint(name: &str, known: &[&str]) -> String {
         "nodes" => Some("machines"),
         "cni" => Some("settings.kubernetes.cni"),
         "kubernetesVersion" => Some("settings.kubernetes.source, and of one kubelet with its machine"),
-        "image" => Some("settings.kubernetes.source: one mesh has one Kubernetes"),
+        "image" => Some("settings.image, and of one machine with the machine"),
         "mirrors" => Some("settings.mirrors"),
         "addresses" | "site" | "networking" => Some("settings.addresses and settings.site"),
         "metadata" => Some("name"),

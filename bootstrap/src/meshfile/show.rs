@@ -75,6 +75,10 @@ fn machine(text: &mut Lines, number: MachineNumber, wanted: &WantedMachine) {
         text.line(2, format_args!("ports: {}", wanted.ports));
     }
     let node = &wanted.node;
+    if let Some(image) = &node.image {
+        // Digits alone would be read as a number.
+        text.line(2, format_args!("image: {}", scalar(image.as_str())));
+    }
     if let Some(version) = node.kubernetes_version {
         text.line(2, format_args!("kubernetesVersion: {version}"));
     }

@@ -176,6 +176,9 @@ machines! {
         /// Mesh ports, numbered from 0.
         #[schemars(range(min = 1, max = 8))]
         ports: u8,
+        /// The images that it boots, as `meshboot image list` shows them, where they are to be others than the mesh's.
+        #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
+        image: String,
         /// The version of its kubelet, as `v1.33.7`, where that is to be another than the mesh's Kubernetes: not newer, and
         /// not older than its policy allows.
         #[schemars(regex(pattern = r"^v?[0-9]+\.[0-9]+\.[0-9]+$"))]

@@ -3,7 +3,7 @@
 use hardware::plan::{MAX_PORTS, Object};
 use hardware::topology::MAX_MACHINES;
 use hardware::{Cable, End, MachineNumber, Plan};
-use ignition::{KubernetesVersion, NodeSpec, Taint};
+use ignition::{ImageId, KubernetesVersion, NodeSpec, Taint};
 use mesh::NodeName;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -52,8 +52,7 @@ pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporte
     }
     check::room_for_another(context, wanted.memory_mib)?;
     let mut machines = Machines::open(context, reporter).await?;
-    let kubelet = wanted.node.kubernetes_version.into_iter().collect();
-    image::kubelets::bring(context, &deployment, &kubelet, reporter).await?;
+    bring(context, &deployment, &wanted.node, reporter).await?;
     reporter.stage("the machine");
     let plugs: Vec<(End, u8)> = near.into_iter().zip(0..).collect();
     let record = machines.add(&wanted, &plugs).await?;
@@ -91,12 +90,26 @@ async fn reserve(
     };
     let mut spec = spec(&options.wanted)?;
     check_kubelet(context, deployment, &mut spec).await?;
-    let kubelet = spec.kubernetes_version.into_iter().collect();
-    image::kubelets::bring(context, deployment, &kubelet, reporter).await?;
-    cluster(&context.directory).await?.reserve(name, which, &spec).await.or_fail(Code::Unavailable)?;
+    bring(context, deployment, &spec, reporter).await?;
+    let wanted = image::own::reservation(context, name, &spec)?;
+    cluster(&context.directory).await?.reserve(which, &wanted).await.or_fail(Code::Unavailable)?;
     let text = format!("{name} is reserved: plug the machine into any running one and turn it on");
     reporter.result(&Reserved { reserved: name.clone() }, &text);
     Ok(())
+}
+
+/// Brings to the seed what the machine wants besides what all have.
+async fn bring(
+    context: &Context,
+    deployment: &Deployment,
+    node: &NodeSpec,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    let kubelet = node.kubernetes_version.into_iter().collect();
+    image::kubelets::bring(context, deployment, &kubelet, reporter).await?;
+    let Some(id) = &node.image else { return Ok(()) };
+    let mesh = kubernetes(deployment, &context.directory).await?;
+    image::own::bring(context, deployment, &[id.clone()].into(), mesh, reporter).await
 }
 
 /// Refuses a kubelet that does not go with the mesh's Kubernetes, and forgets of one that it is of the mesh's own version.
@@ -172,6 +185,12 @@ pub(super) fn spec(options: &NodeSpecOptions) -> Result<NodeSpec, Failure> {
         match text.parse::<KubernetesVersion>() {
             Ok(version) => spec.kubernetes_version = Some(version),
             Err(error) => mistakes.push(format!("--kubernetes-version: {error}")),
+        }
+    }
+    if let Some(text) = &options.image {
+        match text.parse::<ImageId>() {
+            Ok(id) => spec.image = Some(id),
+            Err(error) => mistakes.push(format!("--image: {error}")),
         }
     }
     for label in &options.label {
@@ -292,6 +311,7 @@ impl Machines<'_> {
         };
         let cluster = cluster(self.directory()).await?;
         let record = wanted.record(MachineNumber(self.deployment.next_machine), accel);
+        let reservation = image::own::reservation(self.context, &record.name, &record.node)?;
         self.deployment.next_machine = self.deployment.next_machine.saturating_add(1);
         for (near, port) in plugs {
             let far = End { machine: record.number, port: *port };
@@ -303,7 +323,7 @@ impl Machines<'_> {
         self.save()?;
 
         let which = Which::Uuid(self.deployment.id.machine_uuid(record.number));
-        let made = match cluster.reserve(&record.name, which, &record.node).await.or_fail(Code::Unavailable) {
+        let made = match cluster.reserve(which, &reservation).await.or_fail(Code::Unavailable) {
             Ok(()) => self.make(&record, plugs).await,
             Err(failure) => Err(failure),
         };

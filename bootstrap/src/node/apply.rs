@@ -78,6 +78,11 @@ pub(crate) async fn run(
     machines.check_room(wanted).await?;
     let new = &wanted.wanted.kubelets() - &running.wanted.kubelets();
     image::kubelets::bring(context, &deployment, &new, reporter).await?;
+    let new = &wanted.wanted.images() - &running.wanted.images();
+    if !new.is_empty() {
+        let mesh = kubernetes(&deployment, &context.directory).await?;
+        image::own::bring(context, &deployment, &new, mesh, reporter).await?;
+    }
     machines.change(wanted, &all).await?;
     context.directory.write("settings.toml", context.raw.to_toml()).or_fail(Code::Io)?;
     reporter.finish();
@@ -177,7 +182,8 @@ impl Machines<'_> {
         let size = Size { memory_mib: wanted.memory_mib, cpus: wanted.cpus.unwrap_or(machine.size.cpus) };
         let kubelet =
             |node: &NodeSpec| (node.kubernetes_version, node.feature_gates.clone(), node.kubelet.clone());
-        let rejoins = kubelet(&machine.node) != kubelet(&wanted.node);
+        let rejoins =
+            kubelet(&machine.node) != kubelet(&wanted.node) || machine.node.image != wanted.node.image;
         if machine.node != wanted.node {
             self.reporter.stage(&format!("node {}", machine.name));
             self.want(&machine, &wanted.node).await?;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{Machines, cluster};
 use crate::deployment::MachineRecord;
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::image;
 use crate::store::crds::Which;
 
 // === impl Machines ===
@@ -75,13 +76,14 @@ impl Machines<'_> {
     pub(super) async fn want(&mut self, machine: &MachineRecord, wanted: &NodeSpec) -> Result<(), Failure> {
         let cluster = cluster(self.directory()).await?;
         let before = machine.node.clone();
+        let reservation = image::own::reservation(self.context, &machine.name, wanted)?;
         for record in self.deployment.machines.iter_mut().filter(|record| record.number == machine.number) {
             record.node = wanted.clone();
         }
         self.save()?;
         if !machine.is_seed() {
             let which = Which::Uuid(self.deployment.id.machine_uuid(machine.number));
-            cluster.reserve(&machine.name, which, wanted).await.or_fail(Code::TryAgain)?;
+            cluster.reserve(which, &reservation).await.or_fail(Code::TryAgain)?;
         }
         let nodes: Api<Node> = Api::all(cluster.client().clone());
         change_node(&nodes, &machine.name, &before, wanted).await.or_fail(Code::TryAgain)

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use hardware::MachineNumber;
-use ignition::KubernetesVersion;
+use ignition::{ImageId, KubernetesVersion};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -33,6 +33,9 @@ struct Row {
     memory_mib: Option<u32>,
     /// Its disk in octets.
     disk: Option<u64>,
+    /// The images that it boots, where they are to be others than the mesh's.
+    #[schemars(with = "Option<String>")]
+    image: Option<ImageId>,
     /// The version of its kubelet, where that is to be another than the mesh's Kubernetes.
     #[schemars(with = "Option<String>")]
     kubelet: Option<KubernetesVersion>,
@@ -161,6 +164,7 @@ fn row(deployment: &Deployment, view: &MachineView) -> Row {
         cpus: record.map(|record| record.size.cpus),
         memory_mib: record.map(|record| record.size.memory_mib),
         disk: record.map(|record| record.disk),
+        image: record.and_then(|record| record.node.image.clone()),
         kubelet: record.and_then(|record| record.node.kubernetes_version),
         ports: record.map(|record| ports(deployment, record)).unwrap_or_default(),
     }

@@ -108,6 +108,12 @@ pub const KEYS: &[Key] = &[
         "mirror of Debian's packages; by default the one that this computer's apt uses",
         "\"http://deb.example.net/debian\"",
     ),
+    with_default("image.packages", "Debian's packages that machines have besides", "[]"),
+    with_default(
+        "image.kernel-arguments",
+        "further words of the kernel's command line, as intel_iommu=on",
+        "[]",
+    ),
     with_default("kubernetes.source", "auto, debian, dir:PATH, or a version as v1.34.2", "\"auto\""),
     with_default(
         "kubernetes.server",

@@ -157,6 +157,31 @@ pub(super) fn suite(text: &str) -> Result<String, String> {
     if good { Ok(text.to_owned()) } else { Err(format!("`{text}` is no suite of Debian, as trixie is one")) }
 }
 
+/// A package's name `[Debian Policy § 5.6.1]`.
+pub(super) fn package(text: &str) -> Result<String, String> {
+    let allowed = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"+-.".contains(&octet);
+    let begins = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    let good = text.len() > 1 && begins && text.bytes().all(allowed);
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no package of Debian, as pciutils is one"))
+    }
+}
+
+/// One word. What machines are told by meshboot itself is not for others to say.
+pub(super) fn kernel_argument(text: &str) -> Result<String, String> {
+    if text.is_empty() || !text.bytes().all(|octet| octet.is_ascii_graphic()) {
+        return Err(format!("`{text}` is no word of the kernel's command line"));
+    }
+    match text.split_once('=').map_or(text, |(key, _)| key) {
+        key if key.starts_with("meshboot.") || key.starts_with("ignition.") => {
+            Err(format!("`{text}`: {key} is set by meshboot itself"))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
 pub(super) fn url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let good = rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace));

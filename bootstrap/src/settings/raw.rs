@@ -77,6 +77,16 @@ impl Raw {
         self
     }
 
+    /// The same of a list, whose items the flag gives one by one.
+    #[must_use]
+    pub fn with_flags(mut self, name: &'static str, flag: &'static str, items: &[String]) -> Self {
+        if let Some(key) = Key::find(name).filter(|_| !items.is_empty()) {
+            let items = items.iter().map(|item| Value::String(item.clone())).collect();
+            self.values.insert(key.name, (Value::Array(items), Origin::Flag(flag)));
+        }
+        self
+    }
+
     /// Takes a value where nothing else gives one.
     pub(crate) fn or_value(&mut self, name: &'static str, value: Value, origin: Origin) {
         self.values.entry(name).or_insert((value, origin));

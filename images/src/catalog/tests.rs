@@ -7,9 +7,10 @@ fn artefact(dir: &Path, name: &str) -> Artefact {
     Artefact { sha256, size, path }
 }
 
-fn catalog(dir: &Path, id: &str) -> Catalog {
+pub(crate) fn catalog(dir: &Path, id: &str) -> Catalog {
     Catalog {
         id: id.to_owned(),
+        boot: "fd65:7b9c:569:680::b007".parse().unwrap(),
         root: artefact(dir, "root.squashfs"),
         layer: artefact(dir, "layer.squashfs"),
         node_uki: artefact(dir, "node.efi"),

@@ -74,6 +74,16 @@ pub enum ClosureError {
     Store(#[from] StoreError),
 }
 
+// === impl WholeError ===
+
+impl WholeError {
+    /// Whether the store has nothing of that name.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
+}
+
 impl Store {
     /// The manifest of the image with this name, and all its blobs.
     ///

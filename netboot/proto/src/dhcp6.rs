@@ -9,6 +9,7 @@
 //! is served without asking it.
 
 mod answer;
+mod client;
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV6;
@@ -22,6 +23,8 @@ use crate::rate::Bucket;
 use crate::services::Services;
 use crate::timers::TimerTable;
 use crate::wire::dhcp6::{CLIENT_PORT, Kind, Lifetimes, Message, ParseError};
+
+pub use client::Client;
 
 use answer::Composed;
 

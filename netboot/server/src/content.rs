@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use mesh::{LinkId, Mac};
+use netboot_proto::dhcp6::Client;
 use netboot_proto::{Arch, FileName};
 use uuid::Uuid;
 
@@ -48,6 +49,8 @@ pub struct IgnitionRequest {
     pub uuid: Option<Uuid>,
     /// The Ethernet ports that it says it has, by their kernel's names.
     pub ports: Vec<(String, Mac)>,
+    /// The images that it says it was started from.
+    pub image: Option<String>,
 }
 
 /// How a refused request shall go on.
@@ -57,7 +60,7 @@ pub enum RefusalStatus {
     NotReady,
     /// Never: 403.
     Forbidden,
-    /// Not as long as the ledger says otherwise: 409.
+    /// Not as long as the ledger says otherwise, or as the machine is as it is: 409. It starts over from its firmware.
     Conflict,
 }
 
@@ -73,8 +76,11 @@ pub struct IgnitionRefusal {
 
 /// The files and configurations of one machine.
 pub trait Content: Send + Sync + 'static {
-    /// The boot file for an architecture. It is asked for again and again and should answer from memory.
-    fn boot_file(&self, arch: Arch) -> Option<ContentFile>;
+    /// The boot file for a machine of an architecture. It is asked for again and again and should answer from memory.
+    fn boot_file(&self, arch: Arch, client: &Client) -> Option<ContentFile>;
+
+    /// Any machine's boot file, by its name in URLs.
+    fn boot_file_named(&self, name: &str) -> Option<ContentFile>;
 
     /// An artefact.
     fn artefact(&self, sha256: Sha256) -> Option<ContentFile>;

@@ -186,6 +186,7 @@ async fn ignition<C: Content, B>(
         far_mac,
         uuid: question.uuid,
         ports: question.ports,
+        image: question.image,
     };
     let begun = Instant::now();
     match tokio::time::timeout(IGNITION_TIMEOUT, context.content.ignition(asked)).await {

@@ -40,7 +40,7 @@ pub use events::{EventLog, moment};
 pub use gateway::{Gateway, GatewayConfig, GatewayEvent, GatewayHandle, OpenError, RunError};
 pub use http::DetachedHttp;
 pub use journal::{CommitError, Journal};
-pub use netboot_proto::dhcp6::ServerId;
+pub use netboot_proto::dhcp6::{Client, ServerId};
 pub use netboot_proto::judge::DEFAULT_HOLD_DOWN;
 pub use netboot_proto::{Arch, DomainName, DomainNameError, FileName, HttpBoot, Services, ServicesError};
 pub use routes::{RouteScope, RoutesError, watch_routes};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::Ipv6Net;
 use mesh::{Change, Far, LinkId, LinkPrefix, Mac, Sound, Stage};
-use netboot_proto::dhcp6::{self, Server};
+use netboot_proto::dhcp6::{self, Client, Server};
 use netboot_proto::effect::{Effect, Event, Peer};
 use netboot_proto::judge::{self, Judge, JudgeEffect, Judgement};
 use netboot_proto::ra::{self, Advertiser};
@@ -153,7 +153,7 @@ impl<C: Content, J: Journal> Port<C, J> {
             acceptor.map(|acceptor| socket::web(device, socket::HTTPS).map(|https| (https, acceptor)));
         let https = https.transpose()?;
         let advertiser = Advertiser::new(advertised, OsRng.unwrap_err());
-        let server = Server::new(server, catalogue(&context), known);
+        let server = Server::new(server, catalogue(&context, &Client::default()), known);
         let context = Arc::new(context);
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve(Arc::clone(&context), http, None));
@@ -234,7 +234,7 @@ impl<C: Content, J: Journal> Port<C, J> {
                     if let Some(fault) = self.judgement.faults.first().filter(|_| !self.judgement.serves) {
                         board.metrics().count_refusal(&device.name, fault.kind().name());
                     } else {
-                        self.server.handle_catalogue(catalogue(&self.context));
+                        self.server.handle_catalogue(catalogue(&self.context, &Client::of(&peer, bytes)));
                         self.server.handle_datagram(&peer, bytes, now);
                     }
                 }
@@ -411,8 +411,9 @@ fn report_send<C>(context: &LinkContext<C>, sent: io::Result<()>) {
     }
 }
 
-fn catalogue<C: Content>(context: &LinkContext<C>) -> Catalogue {
-    let name = |arch| context.content.boot_file(arch).map(|file| file.name);
+/// What a machine may boot.
+fn catalogue<C: Content>(context: &LinkContext<C>, client: &Client) -> Catalogue {
+    let name = |arch| context.content.boot_file(arch, client).map(|file| file.name);
     Catalogue { x64: name(Arch::X64), arm64: name(Arch::Arm64), http_boot: context.https.http_boot() }
 }
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mesh::Stage;
-use netboot_proto::Arch;
 use netboot_proto::tftp::{self, Limits, Opening, Outcome, Output, Request, Transfer};
 use netboot_proto::wire::tftp::{ErrorCode, error};
 
@@ -85,7 +84,7 @@ impl<C: Content> Transfers<C> {
             tracing::debug!(%link, port, %peer, reason, "a TFTP request on a link that is not served");
             return Some(error(ErrorCode::Undefined, "this link is not served"));
         }
-        let Some(file) = boot_file(&*self.context.content, &request.path) else {
+        let Some(file) = self.context.content.boot_file_named(&request.path) else {
             tracing::debug!(%link, port, %peer, path = request.path, "TFTP: no such boot file");
             return Some(error(ErrorCode::FileNotFound, "no such boot file"));
         };
@@ -210,11 +209,6 @@ fn report<C>(
             tracing::warn!(%link, port, %peer, %file, acknowledged, "a TFTP client fell silent");
         }
     }
-}
-
-/// The boot file of this name, for whichever architecture.
-pub(crate) fn boot_file<C: Content>(content: &C, name: &str) -> Option<ContentFile> {
-    Arch::ALL.into_iter().filter_map(|arch| content.boot_file(arch)).find(|file| file.name.as_str() == name)
 }
 
 impl<C> Drop for Transfers<C> {

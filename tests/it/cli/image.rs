@@ -114,6 +114,7 @@ fn catalog(desk: &Desk) -> Result<()> {
     };
     let catalog = Catalog {
         id: "one".to_owned(),
+        boot: "fd65:7b9c:569:680::b007".parse()?,
         root: artefact("root")?,
         layer: artefact("layer")?,
         node_uki: artefact("node.efi")?,

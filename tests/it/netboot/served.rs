@@ -14,9 +14,9 @@ use bootstrap::store::journal::MeshStore;
 use mesh::allocate::attach;
 use mesh::{AddressPlan, Block, Change, Mac, Machine, MachineId, MemoryStore, Port, PortIndex, Role, Store};
 use netboot_server::{
-    Arch, Bytes, CommitError, Content, ContentFile, DEFAULT_HOLD_DOWN, FileName, Gateway, GatewayConfig,
-    Https, IgnitionRefusal, IgnitionRequest, Journal, RefusalStatus, ServerCertificate, ServerId, Services,
-    Sha256, StatusBoard,
+    Arch, Bytes, Client, CommitError, Content, ContentFile, DEFAULT_HOLD_DOWN, FileName, Gateway,
+    GatewayConfig, Https, IgnitionRefusal, IgnitionRequest, Journal, RefusalStatus, ServerCertificate,
+    ServerId, Services, Sha256, StatusBoard,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -236,11 +236,15 @@ impl Folder {
 }
 
 impl Content for Folder {
-    fn boot_file(&self, arch: Arch) -> Option<ContentFile> {
+    fn boot_file(&self, arch: Arch, _client: &Client) -> Option<ContentFile> {
         match arch {
             Arch::X64 => self.file("node.efi"),
             Arch::Arm64 => self.file("node-arm64.efi"),
         }
+    }
+
+    fn boot_file_named(&self, name: &str) -> Option<ContentFile> {
+        ["node.efi", "node-arm64.efi"].contains(&name).then(|| self.file(name)).flatten()
     }
 
     fn artefact(&self, sha256: Sha256) -> Option<ContentFile> {

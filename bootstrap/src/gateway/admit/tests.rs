@@ -31,6 +31,7 @@ impl Site {
     fn request(&self, index: u8, macs: &[u8]) -> Request {
         let block = self.plan.block(self.seed.block).unwrap();
         Request {
+            image: None,
             link: self.link(index),
             peer: block.link(port(index)).far(),
             far_mac: mac(macs[0]),
@@ -109,4 +110,17 @@ fn a_machine_that_lives_behind_one_link_is_refused_on_another_until_it_is_gone()
     assert_eq!(check(site.link(1), Some(&NodeState::default())), Ok(()));
     assert_eq!(check(site.link(1), None), Ok(()));
     assert_eq!(MachineId(Uuid::from_u128(11)), machine.id);
+}
+
+#[test]
+fn one_that_was_started_from_other_images_than_it_should_be_starts_over() {
+    let site = Site::new();
+    let [one, other] = ["0123456789abcdef", "fedcba9876543210"].map(|id| id.parse::<ImageId>().unwrap());
+    let booted =
+        |image: Option<&ImageId>| Request { image: image.map(ToString::to_string), ..site.request(0, &[10]) };
+    for (image, wanted) in [(Some(&one), Some(&one)), (Some(&one), None), (None, Some(&one))] {
+        assert_eq!(check_images(&booted(image), wanted), Ok(()));
+    }
+    let refused = check_images(&booted(Some(&other)), Some(&one)).unwrap_err();
+    assert_eq!(refused, Refusal::OtherImages { booted: other.to_string(), wanted: one });
 }

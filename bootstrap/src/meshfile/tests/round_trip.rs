@@ -84,13 +84,23 @@ fn node() -> impl Strategy<Value = NodeSpec> {
         kubelet,
         any::<bool>(),
         option::of((1_u16..3, 0_u16..100, 0_u16..100)),
+        option::of("[0-9]{16}|[0-9a-f]{16}|[0-9]{10}e[0-9]{5}"),
     )
-        .prop_map(|(labels, taints, feature_gates, kubelet, control_plane, version)| {
+        .prop_map(|(labels, taints, feature_gates, kubelet, control_plane, version, image)| {
             let mut seen = BTreeSet::new();
             let different = |taint: &Taint| seen.insert((taint.key.clone(), taint.effect));
             let taints = taints.into_iter().filter(different).collect();
             let version = version.map(|(major, minor, patch)| KubernetesVersion::new(major, minor, patch));
-            NodeSpec { control_plane, kubernetes_version: version, labels, taints, feature_gates, kubelet }
+            let image = image.map(|image| image.parse().unwrap());
+            NodeSpec {
+                control_plane,
+                image,
+                kubernetes_version: version,
+                labels,
+                taints,
+                feature_gates,
+                kubelet,
+            }
         })
 }
 
@@ -122,6 +132,8 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         machines[0].disk = 10 << 30;
         // It is one anyway.
         machines[0].node.control_plane = false;
+        // Its images are the mesh's.
+        machines[0].node.image = None;
         let mut used = vec![0_u8; machines.len()];
         let mut laid = Vec::new();
         for (number, index) in (0_u16..).zip(indexes).skip(1) {

@@ -6,7 +6,7 @@
 //! | what | verbs | why not less |
 //! |---|---|---|
 //! | `machines`, `links` and their status | get, list, watch, create, update, patch | every relay allocates. No delete: a removal is written into the head, and who may delete sweeps |
-//! | `reservations` | get, list | a relay looks there for what is wanted of the machine that it serves |
+//! | `reservations` | get, list, watch | a relay looks there for what is wanted of the machine that it serves |
 //! | the head, by name | get, list, watch, update | it is the lock of the ledger. It cannot be created or deleted |
 //! | `nodes` | get | a relay shows how far its neighbour has come. Newer versions let a node read only itself |
 //! | Secrets of `kube-system` | create | bootstrap tokens are Secrets there, and their names are random. A seed deletes them |
@@ -114,7 +114,7 @@ async fn apply_all(client: &Client) -> Result<(), StoreError> {
     let relay = vec![
         rule(GROUP, &["machines", "links"], &[read, write].concat()),
         rule(GROUP, &["machines/status", "links/status"], &["get", "update", "patch"]),
-        rule(GROUP, &["reservations"], &["get", "list"]),
+        rule(GROUP, &["reservations"], &read),
         rule("", &["nodes"], &["get"]),
     ];
     apply_cluster_role(client, NAME, NODES, relay).await?;

@@ -12,7 +12,6 @@ use tokio::sync::OnceCell;
 
 use super::tally::Tally;
 use crate::content::{Content, ContentFile};
-use crate::transfer::boot_file;
 use plain_http::file;
 
 const EFI: HeaderValue = HeaderValue::from_static("application/efi");
@@ -55,7 +54,7 @@ impl Client {
             return Some(Arc::clone(offered));
         }
         let (file, media_type, stage) = match path.strip_prefix('/')?.split_once('/')? {
-            ("boot", name) => (boot_file(content, name)?, EFI, Stage::Loading),
+            ("boot", name) => (content.boot_file_named(name)?, EFI, Stage::Loading),
             ("artefacts", digest) => (content.artefact(digest.parse().ok()?)?, OCTETS, Stage::Root),
             _ => return None,
         };
@@ -94,6 +93,7 @@ mod tests {
 
     use mesh::{LinkId, Mac, MachineId};
     use netboot_proto::Arch;
+    use netboot_proto::dhcp6;
 
     use super::*;
     use crate::board::StatusBoard;
@@ -104,7 +104,11 @@ mod tests {
     struct Asked(AtomicUsize);
 
     impl Content for Asked {
-        fn boot_file(&self, _arch: Arch) -> Option<ContentFile> {
+        fn boot_file(&self, _arch: Arch, _client: &dhcp6::Client) -> Option<ContentFile> {
+            None
+        }
+
+        fn boot_file_named(&self, _name: &str) -> Option<ContentFile> {
             None
         }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use netboot_server::{
-    Arch, Bytes, Content, ContentFile, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256,
+    Arch, Bytes, Client, Content, ContentFile, IgnitionRefusal, IgnitionRequest, RefusalStatus, Sha256,
 };
 use tempfile::NamedTempFile;
 
@@ -62,11 +62,15 @@ impl Files {
 }
 
 impl Content for Files {
-    fn boot_file(&self, arch: Arch) -> Option<ContentFile> {
+    fn boot_file(&self, arch: Arch, _client: &Client) -> Option<ContentFile> {
         match arch {
             Arch::X64 => Some(self.found()),
             Arch::Arm64 => None,
         }
+    }
+
+    fn boot_file_named(&self, name: &str) -> Option<ContentFile> {
+        (name == file_name().as_str()).then(|| self.found())
     }
 
     fn artefact(&self, sha256: Sha256) -> Option<ContentFile> {

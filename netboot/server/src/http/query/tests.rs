@@ -10,7 +10,8 @@ fn a_machines_words_are_read() {
     let ports =
         [("enp1s0".to_owned(), Mac([2, 0, 0, 0, 0, 1])), ("eth1".to_owned(), Mac([2, 0, 0, 0, 0, 2]))];
     assert_eq!(question.ports, ports);
-    assert_eq!(parse("uuid="), Ok(Question::default()));
+    assert_eq!(parse("image=0123456789abcdef").unwrap().image.as_deref(), Some("0123456789abcdef"));
+    assert_eq!(parse("uuid=&image="), Ok(Question::default()));
     assert_eq!(parse(""), Ok(Question::default()));
 }
 
@@ -25,6 +26,9 @@ fn nonsense_is_refused() {
         "0123456789abcdef,02:00:00:00:00:01",
     ] {
         assert_eq!(parse(&format!("port={port}")), Err(QueryError::Port), "{port}");
+    }
+    for image in ["../root", "a b", &"a".repeat(MAX_IMAGE + 1)] {
+        assert_eq!(parse(&format!("image={image}")), Err(QueryError::Image), "{image}");
     }
     let many = vec!["port=a,02:00:00:00:00:01"; MAX_PORTS + 1].join("&");
     assert_eq!(parse(&many), Err(QueryError::Many));

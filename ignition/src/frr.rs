@@ -118,7 +118,8 @@ pub const fn frr_sysctls() -> &'static str {
     SYSCTL
 }
 
-/// A ruleset for `nft -f`, to be loaded before FRR starts: it leaves the router advertisements to meshboot.
+/// A ruleset for `nft -f`, to be loaded before FRR starts: it leaves the router advertisements to meshboot, and redirects to
+/// nobody.
 #[must_use]
 pub const fn frr_nft() -> &'static str {
     NFT

@@ -11,6 +11,7 @@ mod events;
 pub(crate) mod identity;
 mod networkd;
 pub(crate) mod protocol;
+mod redirect;
 pub(crate) mod ring;
 mod scenario;
 mod transit;

@@ -217,6 +217,24 @@ fn what_is_missing_is_named_with_its_remedy() -> Result<()> {
 }
 
 #[test]
+fn what_nobody_foresaw_is_called_a_mistake_of_the_program() -> Result<()> {
+    let desk = Desk::new()?;
+    if !nix::unistd::geteuid().is_root() || !desk.run(&["deps"])?.status.success() {
+        return Ok(());
+    }
+    // A computer without /proc.
+    let program = binary();
+    let script = format!("mount -t tmpfs none /proc && exec {} image build", program.display());
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--mount", "sh", "-c", &script]).current_dir(desk.directory.path());
+    let output = command.env("HOME", desk.directory.path()).output()?;
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(70), "{} {says}", output.status);
+    ensure!(says.contains("cannot tell where this program is"), "{says}");
+    Ok(())
+}
+
+#[test]
 fn an_existing_deployment_is_not_overwritten() -> Result<()> {
     let desk = Desk::new()?;
     fs::create_dir(desk.cluster())?;

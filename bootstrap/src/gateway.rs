@@ -98,7 +98,7 @@ async fn serve(settings: GatewaySettings, path: &Path, forced: &[String]) -> Res
     let follower = Follower::new(board.clone());
     let admitter = Admitter::new(Arc::clone(&settings), Arc::clone(&store), api.clone(), follower);
     let artefacts = Artefacts::open(&settings);
-    let (choice, reserved) = Choice::new(&settings, Arc::clone(&store));
+    let (choice, reserved) = Choice::new(settings.reservations.clone(), Arc::clone(&store));
     tasks.spawn("reservations", until(stopped.clone(), reserved.follow(api.clone())).map(Ok));
     let content = NodeContent::new(Arc::new(settings.boot.clone()), artefacts.clone(), choice, admitter);
     let journal = MeshJournal::new(Arc::clone(&store), Arc::clone(&plan));

@@ -28,6 +28,7 @@ use tokio::runtime::{Handle, Runtime};
 pub(crate) use self::cluster::Cluster;
 
 pub(crate) mod cluster;
+mod reserved;
 
 /// The child of the crash test appends by this kubeconfig.
 const CRASH: &str = "MESHBOOT_TEST_CRASH_KUBECONFIG";

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::api::Api;
 use super::approver::{Right, keep};
-use super::settings::{BootArtefacts, GatewaySettings, Reservation};
+use super::settings::{BootArtefacts, Reservation};
 use crate::join::Cluster;
 use crate::store::crds::ReservationObject;
 use crate::store::journal::MeshStore;
@@ -48,9 +48,9 @@ pub struct Reserved(watch::Sender<Later>);
 impl Choice {
     /// What the settings say; the rest comes with whoever follows the cluster.
     #[must_use]
-    pub fn new(settings: &GatewaySettings, store: Arc<MeshStore>) -> (Self, Reserved) {
+    pub fn new(first: BTreeMap<Uuid, Reservation>, store: Arc<MeshStore>) -> (Self, Reserved) {
         let (sender, later) = watch::channel(None);
-        (Self { first: Arc::new(settings.reservations.clone()), later, store }, Reserved(sender))
+        (Self { first: Arc::new(first), later, store }, Reserved(sender))
     }
 
     /// The files that a machine boots, if they are not the mesh's.
@@ -106,7 +106,8 @@ impl Reserved {
         keep(&api, Right::Node, lack, |cluster| self.attend(cluster)).await;
     }
 
-    async fn attend(&self, cluster: Cluster) -> Error {
+    /// Until something goes wrong; returns what.
+    pub async fn attend(&self, cluster: Cluster) -> Error {
         let objects: Objects<ReservationObject> = Objects::all(cluster.client().clone());
         let (known, writer) = reflector::store();
         let mut events = pin!(reflector(writer, watcher(objects, watcher::Config::default())));

@@ -184,6 +184,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn images_that_nobody_made_are_named() {
+        let cache = tempfile::tempdir().unwrap();
+        let failure = one(cache.path(), &"0123456789abcdef".parse().unwrap()).unwrap_err();
+        assert_eq!(failure.message(), "the images 0123456789abcdef are not in the cache");
+        assert_eq!(failure.code, Code::Config);
+    }
+
+    #[test]
     fn images_of_another_mesh_do_not_fit() {
         let part = |text: &str| Part { sha256: Digest::of(text), size: 4 };
         let boot: Ipv6Addr = "fd65:7b9c:569:680::b007".parse().unwrap();

@@ -67,7 +67,7 @@ pub enum Change {
         /// The other.
         far: Socket,
     },
-    /// A machine has other memory or processors: its power is cut and given again.
+    /// A machine has other memory, processors or images: its power is cut and given again.
     Resize {
         /// Its name.
         name: String,
@@ -208,11 +208,6 @@ fn of_machine(running: &WantedMachine, wanted: &WantedMachine, is_seed: bool) ->
         let what = format!("ports {} -> {}", running.ports, wanted.ports);
         all.push(impossible(what, "its ports are soldered to its board"));
     }
-    let image = (running.node.image != wanted.node.image).then(|| {
-        let named =
-            |of: &WantedMachine| of.node.image.as_ref().map_or("the mesh's", ImageId::as_str).to_owned();
-        format!("image {} -> {}", named(running), named(wanted))
-    });
     let version = (running.node.kubernetes_version != wanted.node.kubernetes_version).then(|| {
         let named = |of: &WantedMachine| {
             of.node.kubernetes_version.map_or_else(|| "the mesh's".to_owned(), |version| version.to_string())
@@ -222,17 +217,14 @@ fn of_machine(running: &WantedMachine, wanted: &WantedMachine, is_seed: bool) ->
     let gates = (running.node.feature_gates != wanted.node.feature_gates).then_some("featureGates");
     let arguments = (running.node.kubelet != wanted.node.kubelet).then_some("kubelet");
     let rest = gates.into_iter().chain(arguments).map(str::to_owned);
-    let what: Vec<String> = image.into_iter().chain(version).chain(rest).collect();
+    let what: Vec<String> = version.into_iter().chain(rest).collect();
     if running.node.control_plane != wanted.node.control_plane {
         let role = |of: &WantedMachine| if of.node.control_plane { "control-plane" } else { "worker" };
         let what = format!("role {} -> {}", role(running), role(wanted));
         all.push(impossible(what, "what a machine is to be is said before it joins"));
     }
     if (is_seed || running.node.control_plane) && !what.is_empty() {
-        all.push(impossible(
-            what.join(", "),
-            "a control plane's images and kubelet are those that it was made with",
-        ));
+        all.push(impossible(what.join(", "), "a control plane's kubelet has what it was made with"));
     } else if !what.is_empty() {
         all.push(Change::Rejoin { name: name.clone(), what: what.join(", ") });
     }
@@ -249,7 +241,7 @@ fn of_machine(running: &WantedMachine, wanted: &WantedMachine, is_seed: bool) ->
     all
 }
 
-/// Processors that go by how they are made are as they are.
+/// What a machine has when it has power the next time. Processors that go by how they are made are as they are.
 fn resized(running: &WantedMachine, wanted: &WantedMachine) -> Option<Change> {
     let memory = (running.memory_mib != wanted.memory_mib).then(|| {
         let [before, after] = [running, wanted].map(|of| size(u64::from(of.memory_mib) << 20));
@@ -259,7 +251,12 @@ fn resized(running: &WantedMachine, wanted: &WantedMachine) -> Option<Change> {
         (Some(before), Some(after)) if before != after => Some(format!("cpus {before} -> {after}")),
         (Some(_) | None, Some(_) | None) => None,
     };
-    let what: Vec<String> = memory.into_iter().chain(cpus).collect();
+    let image = (running.node.image != wanted.node.image).then(|| {
+        let named =
+            |of: &WantedMachine| of.node.image.as_ref().map_or("the mesh's", ImageId::as_str).to_owned();
+        format!("image {} -> {}", named(running), named(wanted))
+    });
+    let what: Vec<String> = memory.into_iter().chain(cpus).chain(image).collect();
     (!what.is_empty()).then(|| Change::Resize { name: running.name.to_string(), what: what.join(", ") })
 }
 

@@ -132,6 +132,7 @@ fn flags_say_what_a_file_says() {
         label: words(&["size=small", "node2:size=big", "node2:example.com/rack="]),
         taint: words(&["node2:dedicated=db:NoSchedule", "slow:PreferNoSchedule"]),
         feature_gates: words(&["A=true,B=false", "node1:A=false"]),
+        image: words(&["0123456789abcdef", "node2:fedcba9876543210"]),
         kubernetes_version: words(&["v1.33.7", "node1:1.34.2"]),
         extra_config: words(&[
             "kubelet.max-pods=30",
@@ -142,9 +143,9 @@ fn flags_say_what_a_file_says() {
         ..Specs::default()
     };
     let file = good(&format!(
-        "{HEAD}defaults:\n  memory: 1GiB\n  disk: 20GiB\n  kubernetesVersion: v1.33.7\n  labels: {{size: small}}\n  taints: [slow:PreferNoSchedule]\n  \
+        "{HEAD}defaults:\n  memory: 1GiB\n  disk: 20GiB\n  image: 0123456789abcdef\n  kubernetesVersion: v1.33.7\n  labels: {{size: small}}\n  taints: [slow:PreferNoSchedule]\n  \
          featureGates: {{A: true, B: false}}\n  kubelet: {{max-pods: 30}}\nmachines:\n- role: seed\n  memory: 5GiB\n- name: \
-         node1\n  cpus: 3\n  kubernetesVersion: v1.34.2\n  featureGates: {{A: false}}\n- name: node2\n  memory: 4GiB\n  ports: 6\n  labels: {{size: big, \
+         node1\n  cpus: 3\n  kubernetesVersion: v1.34.2\n  featureGates: {{A: false}}\n- name: node2\n  image: fedcba9876543210\n  memory: 4GiB\n  ports: 6\n  labels: {{size: big, \
          example.com/rack: ''}}\n  taints: [dedicated=db:NoSchedule]\n  kubelet: {{v: 4}}\nextraConfig:\n  apiserver: {{v: \
          2}}\n  controllerManager: {{v: 'a=b:c'}}\n"
     ));
@@ -190,6 +191,7 @@ fn mistakes_of_flags_name_the_flag() {
         ports: words(&["many", "node1:9"]),
         control_planes: Some(5),
         role: words(&["worker", "node1:boss", "node9:worker", "seed:worker", "node1:worker", "node1:worker"]),
+        image: words(&["latest", "seed:0123456789abcdef"]),
         kubernetes_version: words(&["newest", "node1:v1.34", "node2:v1.30.0", "node2:v1.31.0"]),
         label: words(&["size", "-a=b", "node1:kubernetes.io/os=linux"]),
         taint: words(&["a:Never", "node1:a"]),

@@ -182,7 +182,7 @@ impl Machines<'_> {
         let size = Size { memory_mib: wanted.memory_mib, cpus: wanted.cpus.unwrap_or(machine.size.cpus) };
         let kubelet =
             |node: &NodeSpec| (node.kubernetes_version, node.feature_gates.clone(), node.kubelet.clone());
-        let rejoins =
+        let restarts =
             kubelet(&machine.node) != kubelet(&wanted.node) || machine.node.image != wanted.node.image;
         if machine.node != wanted.node {
             self.reporter.stage(&format!("node {}", machine.name));
@@ -191,7 +191,7 @@ impl Machines<'_> {
         if size != machine.size {
             self.resize(machine.number, size).await?;
         }
-        if size != machine.size || rejoins {
+        if size != machine.size || restarts {
             self.power_cycle(&machine).await?;
         }
         Ok(())

@@ -115,6 +115,32 @@ fn other_prefixes_move_every_address() {
 }
 
 #[test]
+fn images_have_the_packages_and_arguments_that_are_said() {
+    let text = "[image]\npackages = [\"pciutils\", \"g++\"]\nkernel-arguments = [\"console=ttyS1,115200\"]\n";
+    let image = from_toml(text).unwrap().image;
+    assert_eq!(
+        (image.packages, image.kernel_arguments),
+        (vec!["pciutils".to_owned(), "g++".to_owned()], vec!["console=ttyS1,115200".to_owned()],)
+    );
+    for (line, problem) in [
+        ("packages = [\"Pciutils\"]", "no package of Debian"),
+        ("packages = [\"a\"]", "no package of Debian"),
+        ("packages = [\"-y\"]", "no package of Debian"),
+        ("kernel-arguments = [\"a b\"]", "no word"),
+        ("kernel-arguments = [\"meshboot.root=x\"]", "set by meshboot itself"),
+        ("kernel-arguments = [\"ignition.firstboot\"]", "set by meshboot itself"),
+    ] {
+        let said = from_toml(&format!("[image]\n{line}\n")).unwrap_err().to_string();
+        assert!(said.contains(problem), "{said}");
+    }
+    let flags =
+        [("image.packages", "--package", &["pciutils".to_owned()][..]), ("image.packages", "--package", &[])];
+    let raw =
+        flags.into_iter().fold(Raw::default(), |raw, (name, flag, items)| raw.with_flags(name, flag, items));
+    assert_eq!(Settings::from_raw(raw).unwrap().image.packages, ["pciutils"]);
+}
+
+#[test]
 fn mirrors_ask_whom_they_are_told_to_and_mistakes_are_named() {
     use crate::gateway::settings::Ask;
 

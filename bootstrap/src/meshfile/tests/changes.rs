@@ -71,6 +71,19 @@ fn all_that_cannot_be_had_is_told_at_once() {
 }
 
 #[test]
+fn other_images_are_a_machines_when_it_has_power_the_next_time() {
+    let [one, other] = ["0123456789abcdef", "fedcba9876543210"];
+    let with = |image: &str| RUNNING.replace("{name: b,", &format!("{{name: b, image: '{image}',"));
+    let said = |running: &str, wanted: &str| {
+        between(running, wanted).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let tail = "; its power is cut and given again";
+    assert_eq!(said(RUNNING, &with(one)), format!("~ b: image the mesh's -> {one}{tail}"));
+    assert_eq!(said(&with(one), &with(other)), format!("~ b: image {one} -> {other}{tail}"));
+    assert_eq!(said(&with(one), RUNNING), format!("~ b: image {one} -> the mesh's{tail}"));
+}
+
+#[test]
 fn another_kubelet_is_a_nodes_at_its_next_join_and_no_control_planes() {
     let running = RUNNING.replace("{name: b,", "{name: b, kubernetesVersion: v1.33.7,");
     let said = |running: &str, wanted: &str| {

@@ -33,6 +33,8 @@ fn a_machine_is_as_the_settings_and_the_options_say() {
     let words = ["big", "--memory", "4GiB", "--cpus", "2", "--disk-size", "20GiB", "--ports", "8"];
     let big = asked(&[&words[..], &["--label", "size=big", "--taint", "slow:NoExecute"]].concat()).unwrap();
     assert_eq!((big.name.as_str(), big.memory_mib, big.cpus, big.disk), ("big", 4096, Some(2), 20 << 30));
+    let own = asked(&["--image", "0123456789abcdef"]).unwrap();
+    assert_eq!(own.node.image, Some("0123456789abcdef".parse().unwrap()));
     let old = asked(&["--kubernetes-version", "v1.33.7"]).unwrap();
     assert_eq!(old.node.kubernetes_version, Some("v1.33.7".parse().unwrap()));
     assert_eq!((big.ports, big.node.labels["size"].as_str(), big.node.taints.len()), (8, "big", 1));
@@ -47,6 +49,7 @@ fn what_cannot_be_is_refused() {
         (vec!["--ports", "0"], "1 to 8"),
         (vec!["--cpus", "none"], "--cpus"),
         (vec!["--label", "a"], "KEY=VALUE"),
+        (vec!["--image", "newest"], "--image: `newest` names no images"),
         (vec!["--kubernetes-version", "1.33"], "--kubernetes-version: `1.33` is not a version"),
         (vec!["--label", "kubernetes.io/os=x", "--taint", "x", "--feature-gates", "A"], "3 mistakes"),
         (vec!["--extra-config", "apiserver.v=4"], "kubelet.KEY=VALUE"),

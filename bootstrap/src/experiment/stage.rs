@@ -209,7 +209,7 @@ impl<'a> Stage<'a> {
 
     /// What a probe that goes on has to say. What is asked and not answered yet counts when its time is over.
     fn calm(&self, probe: &str) -> Witness {
-        let calm = |running: &Running| Witness::Calm(running.trace().answered_for(self.begun.elapsed()));
+        let calm = |running: &Running| Witness::Calm(running.trace().answered_for());
         let absent = || Witness::Silent(format!("the probe `{probe}` has not begun"));
         self.running.get(probe).map_or_else(absent, calm)
     }

@@ -67,11 +67,13 @@ impl Trace {
         gaps.max_by_key(|(gap, begins)| (*gap, std::cmp::Reverse(*begins)))
     }
 
-    /// For how long up to a moment each question had an answer: since the last one that had none was asked, or the first.
+    /// For how long each question had an answer: from the last one that had none, or the first, to the last of all. While
+    /// nothing is asked that does not grow.
     #[must_use]
-    pub fn answered_for(&self, now: Duration) -> Duration {
+    pub fn answered_for(&self) -> Duration {
         let silent = self.0.iter().rev().find(|question| question.took.is_none());
-        silent.or_else(|| self.0.first()).map_or(Duration::ZERO, |since| now.saturating_sub(since.at))
+        let ends = silent.or_else(|| self.0.first()).zip(self.0.last());
+        ends.map_or(Duration::ZERO, |(since, last)| last.at.saturating_sub(since.at))
     }
 
     /// How many questions had an answer, in per cent; none if there were no questions.

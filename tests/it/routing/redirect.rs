@@ -18,7 +18,8 @@ fn heard(machine: &Namespace) -> Result<u64> {
 /// How many redirects a node would have sent.
 fn dropped(node: &Namespace) -> Result<u64> {
     let rules = node.run("/usr/sbin/nft", &["list", "table", "ip6", "meshboot-frr"])?;
-    let rule = rules.lines().find_map(|line| line.trim().strip_prefix("icmpv6 type nd-redirect counter packets "));
+    let rule =
+        rules.lines().find_map(|line| line.trim().strip_prefix("icmpv6 type nd-redirect counter packets "));
     Ok(rule.context("a rule for redirects")?.split(' ').next().unwrap_or_default().parse()?)
 }
 

@@ -38,11 +38,11 @@ fn a_silence_lasts_from_one_answer_to_the_next() {
 
 #[test]
 fn all_is_well_since_the_last_question_without_an_answer() {
-    let calm = |answers: &[(u64, bool)]| trace(answers).answered_for(Duration::from_secs(20)).as_secs();
+    let calm = |answers: &[(u64, bool)]| trace(answers).answered_for().as_secs();
     assert_eq!(calm(&[]), 0);
-    assert_eq!(calm(&[(5_000, true), (6_000, true)]), 15);
-    assert_eq!(calm(&[(5_000, true), (6_000, false), (7_000, true)]), 14);
-    assert_eq!(calm(&[(5_000, true), (19_000, false)]), 1);
+    assert_eq!(calm(&[(5_000, true), (8_000, true)]), 3);
+    assert_eq!(calm(&[(5_000, true), (6_000, false), (7_000, true), (9_000, true)]), 3);
+    assert_eq!(calm(&[(5_000, true), (19_000, false)]), 0);
 }
 
 #[test]

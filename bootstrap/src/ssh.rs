@@ -148,7 +148,11 @@ impl Ssh {
     ///
     /// [`SshError`], but not [`SshError::Command`].
     pub async fn outcome(&self, host: &Host, script: &str, limit: Duration) -> Result<Outcome, SshError> {
-        let invocation = Invocation::new(PROGRAM, limit).args(self.arguments(host)).args(["--", script]);
+        // Half of the time is for the login, which takes a loaded machine longer than any cable. ssh takes the first of two
+        // settings.
+        let patience = format!("ConnectTimeout={}", (limit / 2).max(CONNECT_LIMIT).as_secs());
+        let invocation = Invocation::new(PROGRAM, limit).args(["-o", &patience]);
+        let invocation = invocation.args(self.arguments(host)).args(["--", script]);
         let outcome = invocation.outcome().await;
         let outcome = outcome.map_err(|source| SshError::Run { host: host.clone(), source })?;
         if outcome.code != Some(OWN_FAILURE) {

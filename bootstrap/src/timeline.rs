@@ -8,6 +8,7 @@
 //! [`Timeline`] is pure, and so is what is made of it: [`text`] for people, a line of JSON for each entry, [`svg`] for
 //! papers.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -55,6 +56,17 @@ pub struct Timeline {
     pub silent: Vec<String>,
     /// What addresses are called.
     pub names: Names,
+    /// How nodes stood when somebody began to watch, if somebody did.
+    pub stood: Option<Stood>,
+}
+
+/// How nodes stood at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stood {
+    /// When, in microseconds since 1970.
+    pub at: u64,
+    /// Whether each was Ready.
+    pub ready: BTreeMap<String, bool>,
 }
 
 /// A node that told what happened to it.

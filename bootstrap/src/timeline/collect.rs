@@ -15,7 +15,7 @@ use super::kubernetes::live::Recording;
 use super::kubernetes::past::Objects;
 use super::names::Names;
 use super::text::natural;
-use super::{Timeline, micros};
+use super::{Stood, Timeline, micros};
 use crate::deployment::{Deployment, Directory};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::status::NodeStatus;
@@ -84,10 +84,13 @@ pub async fn collect(
     }
     entries.extend(journal.entries.into_iter().map(|entry| Entry::of_act(entry.at, entry.act)));
     entries.extend(objects.entries());
+    let stood = recording
+        .as_ref()
+        .and_then(|recording| Some(Stood { at: recording.from?, ready: recording.ready.clone() }));
     entries.extend(recording.into_iter().flat_map(|recording| recording.entries));
 
     let timeline = Timeline::new(order(deployment, &addresses, &entries), entries, names);
-    Ok(Timeline { witnesses, silent, ..timeline })
+    Ok(Timeline { witnesses, silent, stood, ..timeline })
 }
 
 /// Every machine's address, from whoever knows it: the ledger, as nodes show it, and Kubernetes.

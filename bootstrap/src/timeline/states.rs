@@ -6,7 +6,7 @@ use ipnet::Ipv6Net;
 use mesh::Happening;
 
 use super::Timeline;
-use super::entry::{Entry, What};
+use super::entry::What;
 use super::journal::{Act, Fault};
 use super::kubernetes::{Change, PodFate};
 
@@ -78,7 +78,7 @@ pub struct Lane {
 /// What the lanes of one timeline are.
 #[must_use]
 pub fn lanes(timeline: &Timeline) -> Vec<Lane> {
-    timeline.machines.iter().map(|machine| lane(machine, &timeline.entries)).collect()
+    timeline.machines.iter().map(|machine| lane(machine, timeline)).collect()
 }
 
 /// The faults, and until when each lasted.
@@ -102,11 +102,17 @@ pub fn faults(timeline: &Timeline) -> Vec<Span<Fault>> {
     faults
 }
 
-fn lane(machine: &str, entries: &[Entry]) -> Lane {
+fn lane(machine: &str, timeline: &Timeline) -> Lane {
     let mut lane = Lane { machine: machine.to_owned(), ..Lane::default() };
     let mut walk = Walk::default();
-    for entry in entries {
+    // Kubernetes forgets that a node was Ready between two times when it was not.
+    let stood = timeline.stood.as_ref();
+    let mut stood = stood.and_then(|stood| Some((stood.at, *stood.ready.get(machine)?)));
+    for entry in &timeline.entries {
         let at = entry.likely();
+        if let Some((since, ready)) = stood.take_if(|(since, _)| *since <= at) {
+            walk.node.begin(since, if ready { State::Ready } else { State::NotReady });
+        }
         let is_its = entry.machines.iter().any(|name| name == machine);
         match &entry.detail {
             What::Act(act) => walk.act(machine, is_its, at, act),
@@ -115,6 +121,9 @@ fn lane(machine: &str, entries: &[Entry]) -> Lane {
             What::Kubernetes(change) if is_its => walk.change(&mut lane, at, change),
             What::Boot(_) | What::Node(_) | What::Kubernetes(_) => {}
         }
+    }
+    if let Some((since, ready)) = stood {
+        walk.node.begin(since, if ready { State::Ready } else { State::NotReady });
     }
     lane.node = walk.node.spans;
     lane.power = walk.power.spans;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Told, node_changes, pod_changes};
+use super::{Told, node_changes, pod_changes, ready_condition};
 use crate::timeline::entry::Entry;
 use crate::timeline::micros;
 
@@ -33,6 +33,8 @@ const SILENCE: u32 = 20;
 pub struct Recording {
     /// When all was known, in microseconds since 1970; none if that never was.
     pub from: Option<u64>,
+    /// Whether each node was Ready then.
+    pub ready: BTreeMap<String, bool>,
     /// The changes, in the order in which they were heard of.
     pub entries: Vec<Entry>,
 }
@@ -68,6 +70,11 @@ impl<K: ResourceExt + Clone> Known<K> {
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Those that are known.
+    pub fn objects(&self) -> impl Iterator<Item = &K> {
+        self.objects.values()
     }
 
     /// Takes what the watch tells; gives what became of the objects.
@@ -130,9 +137,9 @@ impl Recorder {
         let (pods, pods_known) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let (api, into) = (Api::<Node>::all(client.clone()), recording.clone());
-        tasks.spawn(async move { follow(api, Known::new(node_changes), &nodes, &into).await });
+        tasks.spawn(async move { follow(api, Known::new(node_changes), is_ready, &nodes, &into).await });
         let (api, into) = (Api::<Pod>::all(client.clone()), recording.clone());
-        tasks.spawn(async move { follow(api, Known::new(pod_changes), &pods, &into).await });
+        tasks.spawn(async move { follow(api, Known::new(pod_changes), |_| None, &pods, &into).await });
         let into = recording.clone();
         tasks.spawn(async move {
             for mut known in [nodes_known, pods_known] {
@@ -167,6 +174,7 @@ impl Recorder {
 async fn follow<K>(
     api: Api<K>,
     mut known: Known<K>,
+    ready: fn(&K) -> Option<(String, bool)>,
     complete: &watch::Sender<bool>,
     recording: &watch::Sender<Recording>,
 ) where
@@ -180,7 +188,9 @@ async fn follow<K>(
         match event {
             Ok(event) => {
                 let told = known.handle(event);
-                if known.is_complete() {
+                if known.is_complete() && !*complete.borrow() {
+                    recording
+                        .send_modify(|recording| recording.ready.extend(known.objects().filter_map(ready)));
                     complete.send_replace(true);
                 }
                 let entries = told.into_iter();
@@ -193,6 +203,10 @@ async fn follow<K>(
             }
         }
     }
+}
+
+fn is_ready(node: &Node) -> Option<(String, bool)> {
+    Some((node.name_any(), ready_condition(node)?.status == "True"))
 }
 
 fn record(recording: &watch::Sender<Recording>, entries: Vec<Entry>) {

@@ -1,5 +1,7 @@
 use mesh::AddressPlan;
 
+use super::super::Stood;
+use super::super::entry::Entry;
 use super::super::story::{self, CUT, KILL, SECOND};
 use super::*;
 
@@ -24,6 +26,27 @@ fn a_machine_without_power_is_ready_until_kubernetes_finds_out() {
     assert_eq!(lane.power, [span(KILL, KILL + 90 * SECOND, State::Off)]);
     let cut = span(CUT + 3_000, CUT + 30 * SECOND + 1_600, State::NoCarrier);
     assert_eq!(lane.cables, [cut]);
+}
+
+#[test]
+fn who_watched_knows_how_nodes_stood() {
+    let machine = story::machine(1).name.to_string();
+    let is = |at: u64, ready| {
+        let change = Change::Ready { ready, reason: None };
+        Entry::of_kubernetes(at * SECOND, 0, Some(machine.clone()), change)
+    };
+    // That it was Ready again nobody remembers.
+    let entries = vec![is(10, false), is(150, false), is(170, true)];
+    let mut timeline = Timeline::new(vec![machine.clone()], entries, story::names());
+    let spans = |timeline: &Timeline| -> Vec<(u64, State)> {
+        lanes(timeline)[0].node.iter().map(|span| (span.from / SECOND, span.what)).collect()
+    };
+    assert_eq!(spans(&timeline), [(10, State::NotReady), (170, State::Ready)]);
+    timeline.stood = Some(Stood { at: 100 * SECOND, ready: [(machine.clone(), true)].into() });
+    let all = [(10, State::NotReady), (100, State::Ready), (150, State::NotReady), (170, State::Ready)];
+    assert_eq!(spans(&timeline), all);
+    timeline.stood = Some(Stood { at: 200 * SECOND, ready: [(machine.clone(), false)].into() });
+    assert_eq!(spans(&timeline).last(), Some(&(200, State::NotReady)));
 }
 
 #[test]

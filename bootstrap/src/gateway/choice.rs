@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::api::Api;
 use super::approver::{Right, keep};
 use super::settings::{BootArtefacts, Reservation};
-use crate::join::Cluster;
+use crate::join::{Cluster, WATCH};
 use crate::store::crds::ReservationObject;
 use crate::store::journal::MeshStore;
 
@@ -110,7 +110,8 @@ impl Reserved {
     pub async fn attend(&self, cluster: Cluster) -> Error {
         let objects: Objects<ReservationObject> = Objects::all(cluster.client().clone());
         let (known, writer) = reflector::store();
-        let mut events = pin!(reflector(writer, watcher(objects, watcher::Config::default())));
+        let config = watcher::Config::default().timeout(WATCH);
+        let mut events = pin!(reflector(writer, watcher(objects, config)));
         loop {
             match events.next().await {
                 // Before that it is less than what was known.

@@ -12,6 +12,8 @@ use netboot_server::Client;
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// Longer than a request may be silent.
+const QUIET: Duration = Duration::from_secs(20);
 
 fn reserved(digit: &str) -> Reservation {
     let file = |digit: &str| Artefact { sha256: digit.repeat(64), size: 1 };
@@ -48,11 +50,14 @@ fn a_relay_hears_which_machines_boot_images_of_their_own() {
     let (choice, reserved_later) = Choice::new(BTreeMap::new(), store);
     let (one, other) = (reserved("1"), reserved("2"));
     reserve(&one);
-    runtime.spawn(async move { reserved_later.attend(relay).await });
+    let attending = runtime.spawn(async move { reserved_later.attend(relay).await });
     wait(&choice, one.boot.as_ref());
     assert_eq!(choice.all(), [one.boot.clone().unwrap()]);
     reserve(&other);
     wait(&choice, other.boot.as_ref());
+    // A watch on which nothing happens goes on: nobody is told late because nothing was to be told before.
+    std::thread::sleep(QUIET);
+    assert!(!attending.is_finished(), "the watch ended");
     // What all machines boot.
     reserve(&Reservation { boot: None, spec: NodeSpec::default(), ..other.clone() });
     wait(&choice, None);

@@ -174,7 +174,7 @@ pub enum DeployTarget {
     /// A seed and machines on this computer, one libvirt network per cable.
     Libvirt(Box<DeployLibvirt>),
     /// A disk image that a real seed boots.
-    Usb(DeployUsb),
+    Usb(Box<DeployUsb>),
 }
 
 /// Options of `deploy libvirt`.

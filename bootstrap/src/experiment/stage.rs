@@ -191,9 +191,10 @@ impl<'a> Stage<'a> {
                 Input::Done
             }
             Act::Ask(condition) => {
-                let witness = match condition {
-                    Condition::Calm { probe, .. } => self.calm(probe),
-                    _ => self.witnesses.ask(condition).await,
+                let witness = if let Condition::Calm { probe, .. } = condition {
+                    self.calm(probe)
+                } else {
+                    self.witnesses.ask(condition).await
                 };
                 match condition.holds(&witness) {
                     Ok(()) => Input::Done,

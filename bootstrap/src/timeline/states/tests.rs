@@ -41,9 +41,15 @@ fn who_watched_knows_how_nodes_stood() {
     let spans = |timeline: &Timeline| -> Vec<(u64, State)> {
         lanes(timeline)[0].node.iter().map(|span| (span.from / SECOND, span.what)).collect()
     };
-    assert_eq!(spans(&timeline), [(10, State::NotReady), (170, State::Ready)]);
+    assert_eq!(spans(&timeline), [(0, State::Ready), (10, State::NotReady), (170, State::Ready)]);
     timeline.stood = Some(Stood { at: 100 * SECOND, ready: [(machine.clone(), true)].into() });
-    let all = [(10, State::NotReady), (100, State::Ready), (150, State::NotReady), (170, State::Ready)];
+    let all = [
+        (0, State::Ready),
+        (10, State::NotReady),
+        (100, State::Ready),
+        (150, State::NotReady),
+        (170, State::Ready),
+    ];
     assert_eq!(spans(&timeline), all);
     timeline.stood = Some(Stood { at: 200 * SECOND, ready: [(machine.clone(), false)].into() });
     assert_eq!(spans(&timeline).last(), Some(&(200, State::NotReady)));

@@ -87,7 +87,7 @@ impl Artefacts {
     }
 
     /// Begins to fetch an artefact that somebody asked for, unless that was begun. Who still wants it after
-    /// [a while](WANTED_FOR) asks again.
+    /// half an hour asks again.
     pub fn want(&self, name: &str, artefact: &Artefact) {
         let wanted = || self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if !wanted().insert(artefact.sha256.clone()) {

@@ -65,8 +65,10 @@ pub struct ReservationSpec {
 }
 
 /// The images that a machine boots from: a set of files that belong together.
+// Taken and given up as a whole: of a set that is not wanted any more Kubernetes 1.20 leaves fields with null in them else.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ImagesSpec {
     /// The set's name, as `meshboot image list` shows it.
     #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]

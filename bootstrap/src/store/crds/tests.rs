@@ -139,6 +139,7 @@ fn the_definitions_are_structural_and_old_enough() {
             "additionalProperties",
             "enum",
             "title",
+            "x-kubernetes-map-type",
         ];
         for key in object.keys() {
             assert!(known.contains(&key.as_str()), "{path} has {key}");

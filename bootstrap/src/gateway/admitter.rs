@@ -70,8 +70,10 @@ impl Admitter {
     /// What the operator wants of the machine: what he said last is in Kubernetes.
     async fn reservation(&self, cluster: &Cluster, request: &Request) -> Result<Option<Reservation>> {
         let ports: Vec<Mac> = request.ports.iter().map(|(mac, _)| *mac).collect();
-        let later = cluster.reservation(request.uuid, &ports).await?;
-        let first = || request.uuid.and_then(|uuid| self.settings.reservations.get(&uuid).cloned());
+        // As when its boot file is chosen: who is one machine here and another there would start over for ever.
+        let uuid = request.uuid.filter(|uuid| !MachineId(*uuid).is_shared());
+        let later = cluster.reservation(uuid, &ports).await?;
+        let first = || uuid.and_then(|uuid| self.settings.reservations.get(&uuid).cloned());
         Ok(later.or_else(first))
     }
 

@@ -85,15 +85,15 @@ fn of(
         None => client.mac.into_iter().collect(),
     };
     let said = client.uuids().into_iter().flatten().map(Uuid::from_bytes);
-    let uuids: Vec<Uuid> = known.map(|machine| machine.id.0).into_iter().chain(said).collect();
+    let uuids = known.map(|machine| machine.id.0).into_iter().chain(said);
+    let uuids: Vec<Uuid> = uuids.filter(|uuid| !MachineId(*uuid).is_shared()).collect();
     let is_for = |object: &&Arc<ReservationObject>| {
         object.spec.is_for(None, &macs) || uuids.iter().any(|uuid| object.spec.is_for(Some(*uuid), &macs))
     };
     if let Some(object) = later.iter().find(is_for) {
         return object.spec.boot();
     }
-    let shared = |uuid: &&Uuid| !MachineId(**uuid).is_shared();
-    uuids.iter().filter(shared).find_map(|uuid| first.get(uuid)).and_then(|first| first.boot.clone())
+    uuids.iter().find_map(|uuid| first.get(uuid)).and_then(|first| first.boot.clone())
 }
 
 // === impl Reserved ===

@@ -1,12 +1,14 @@
 //! Images out of the cache, brought to a seed that runs: all nodes have them at once, by their mirrors.
 
+use std::fmt::Display;
+
 use anyhow::{Context as _, Result};
 use images::client::client_to_mesh;
 use images::push::Pusher;
 use images::registry::USER;
 use images::store::{Reference, Store};
 use images::upstream::Credentials;
-use mesh::plan::REGISTRY_PORT;
+use mesh::plan::{MESH_REGISTRY, REGISTRY_PORT};
 
 use super::containers::STORE;
 use crate::deploy::{REGISTRY_AUTHORITY, REGISTRY_PASSWORD};
@@ -14,6 +16,16 @@ use crate::deployment::{Deployment, seed_addresses};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::Reporter;
 use crate::verbs::Context;
+
+/// The name that an image has in the mesh's own registry, which nobody outside is asked for.
+///
+/// # Errors
+///
+/// It would be none.
+pub(super) fn name(repository: &str, tag: impl Display) -> Result<Reference> {
+    let name = format!("{MESH_REGISTRY}/{repository}:{tag}");
+    name.parse().with_context(|| format!("`{name}` is no image's name"))
+}
 
 /// Pushes images of the cache's store to the registry of a deployment's seed.
 ///

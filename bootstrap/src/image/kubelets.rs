@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use ignition::KubernetesVersion;
 use images::kubernetes::kubelet::{self, ProvideKubeletError};
 use images::kubernetes::version::Version;
 use images::store::Reference;
-use mesh::plan::MESH_REGISTRY;
 
 use super::bring;
 use crate::deployment::Deployment;
@@ -25,8 +24,7 @@ const REPOSITORY: &str = "meshboot/kubelet";
 ///
 /// None that a version has.
 pub fn name(version: KubernetesVersion) -> Result<Reference> {
-    let name = format!("{MESH_REGISTRY}/{REPOSITORY}:{version}");
-    name.parse().with_context(|| format!("`{name}` is no image's name"))
+    bring::name(REPOSITORY, version)
 }
 
 /// Sees to it that the cache has the images of these kubelets, and names them.

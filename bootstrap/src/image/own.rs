@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use ignition::{ImageId, KubernetesVersion, NodeSpec};
@@ -12,7 +13,6 @@ use images::bundle::{Bundle, BundleError, Part};
 use images::catalog;
 use images::store::{Reference, Store};
 use mesh::NodeName;
-use mesh::plan::MESH_REGISTRY;
 use uuid::Uuid;
 
 use super::bring;
@@ -32,8 +32,7 @@ pub(crate) struct Own(BTreeMap<ImageId, Bundle>);
 
 /// The name that images have in a store.
 fn name(id: &ImageId) -> Result<Reference> {
-    let name = format!("{MESH_REGISTRY}/{REPOSITORY}:{id}");
-    name.parse().with_context(|| format!("`{name}` is no image's name"))
+    bring::name(REPOSITORY, id)
 }
 
 /// Sees to it that the cache's store has these images, and keeps them from being cleared away for newer ones.
@@ -61,7 +60,8 @@ pub(crate) async fn provide(
     Ok(Own(own))
 }
 
-fn one(cache: &std::path::Path, id: &ImageId) -> Result<Bundle, Failure> {
+/// What the cache's store has under this name, or what was made of it last, stored.
+fn one(cache: &Path, id: &ImageId) -> Result<Bundle, Failure> {
     let name = name(id).or_fail(Code::Software)?;
     let store = Store::open(cache.join(STORE)).or_fail(Code::Io)?;
     let damaged = match Bundle::read(&store, &name) {

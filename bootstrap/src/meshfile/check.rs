@@ -261,7 +261,7 @@ impl<'a> Checker<'a> {
     fn defaults(&mut self) -> NodeSpec {
         let mut node = NodeSpec::default();
         if let Some(all) = self.written.defaults.get() {
-            self.want_images(&mut node, &all.image);
+            self.want_images(&mut node, &all.image, false);
             self.want_version(&mut node, &all.kubernetes_version);
             self.want(&mut node, &all.labels, &all.taints, &all.feature_gates, &all.kubelet);
         }
@@ -273,15 +273,7 @@ impl<'a> Checker<'a> {
         let mut node = if member.is_seed { NodeSpec::default() } else { defaults.clone() };
         node.control_plane = member.role == Some(Role::ControlPlane);
         for one in &member.said {
-            match one.image.pair() {
-                Some((_, place)) if member.is_seed => {
-                    self.note(
-                        place,
-                        "image: the seed's images are the mesh's: they are said in settings.image",
-                    );
-                }
-                _ => self.want_images(&mut node, &one.image),
-            }
+            self.want_images(&mut node, &one.image, member.is_seed);
             self.want_version(&mut node, &one.kubernetes_version);
             self.want(&mut node, &one.labels, &one.taints, &one.feature_gates, &one.kubelet);
         }
@@ -289,9 +281,13 @@ impl<'a> Checker<'a> {
     }
 
     /// Whether there are such images is seen when they are needed.
-    fn want_images(&mut self, node: &mut NodeSpec, image: &Given<String>) {
+    fn want_images(&mut self, node: &mut NodeSpec, image: &Given<String>, is_seed: bool) {
         let Some((text, place)) = image.pair() else { return };
-        if let Some(id) = self.parsed(place, "image", text.parse::<ImageId>()) {
+        let id = match is_seed {
+            true => Err("the seed's images are the mesh's: they are said in settings.image".to_owned()),
+            false => text.parse::<ImageId>().map_err(|error| error.to_string()),
+        };
+        if let Some(id) = self.parsed(place, "image", id) {
             node.image = Some(id);
         }
     }

@@ -111,7 +111,7 @@ fn lane(machine: &str, timeline: &Timeline) -> Lane {
     for entry in &timeline.entries {
         let at = entry.likely();
         if let Some((since, ready)) = stood.take_if(|(since, _)| *since <= at) {
-            walk.node.begin(since, if ready { State::Ready } else { State::NotReady });
+            walk.node.begin(since, State::of_node(ready));
         }
         let is_its = entry.machines.iter().any(|name| name == machine);
         match &entry.detail {
@@ -123,7 +123,7 @@ fn lane(machine: &str, timeline: &Timeline) -> Lane {
         }
     }
     if let Some((since, ready)) = stood {
-        walk.node.begin(since, if ready { State::Ready } else { State::NotReady });
+        walk.node.begin(since, State::of_node(ready));
     }
     lane.node = walk.node.spans;
     lane.power = walk.power.spans;
@@ -157,6 +157,15 @@ struct Walk {
     made: Option<u64>,
     /// The fault that holds the machine.
     holder: Option<String>,
+}
+
+// === impl State ===
+
+impl State {
+    /// What Kubernetes calls a node.
+    const fn of_node(ready: bool) -> Self {
+        if ready { Self::Ready } else { Self::NotReady }
+    }
 }
 
 // === impl Track ===
@@ -285,7 +294,7 @@ impl Walk {
                     // It ceased to be Ready, so it was.
                     self.node.begin(0, State::Ready);
                 }
-                self.node.begin(at, if *ready { State::Ready } else { State::NotReady });
+                self.node.begin(at, State::of_node(*ready));
             }
             Change::Pod { fate, .. } => {
                 let mark = match fate {

@@ -73,8 +73,11 @@ impl Lab {
 
     /// Starts two machines with nothing between them.
     pub(super) fn without_cable(name: &str) -> Result<Self> {
+        let near = Namespace::start(&format!("{name}-near"))?;
+        // As on every node: a host's neighbour advertisement takes its default route from the far end [RFC 4861 § 7.3.3].
+        near.run("sysctl", &["-q", "-w", "net.ipv6.conf.all.forwarding=1"])?;
         Ok(Self {
-            near: Namespace::start(&format!("{name}-near"))?,
+            near,
             far: Namespace::start(&format!("{name}-far"))?,
             folder: tempfile::tempdir()?,
             server: RefCell::new(None),

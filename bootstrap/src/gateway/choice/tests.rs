@@ -78,5 +78,8 @@ fn one_that_was_here_is_known_by_any_port() {
 #[test]
 fn nobody_is_known_by_a_uuid_that_boards_share() {
     let first = BTreeMap::from([(Uuid::max(), reserved(Some(boot('a'))))]);
-    assert_eq!(of(&first, &[], &Ledger::default(), &client(1, Some([0xff; 16]))), None);
+    let by_uuid = [later(Which::Uuid(Uuid::max()), Some(boot('b')))];
+    for later in [&by_uuid[..], &[]] {
+        assert_eq!(of(&first, later, &Ledger::default(), &client(1, Some([0xff; 16]))), None);
+    }
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
-use mesh::{Block, Port};
+use mesh::{AddressPlan, Block, Port};
 
 use crate::tree::{PUBLIC, Tree};
 use crate::{BootLink, NodePlan, RoleDetail, Uplink};
@@ -24,7 +24,8 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
         RoleDetail::Seed { uplink, .. } => (uplink.as_ref(), None),
         RoleDetail::Node { boot, .. } => (None, *boot),
     };
-    file("05-lo.network", loopback(block.vip(), block.net()));
+    let AddressPlan { machines, anycast, .. } = plan.site.plan;
+    file("05-lo.network", loopback(block.vip(), &[block.net(), machines, anycast]));
     if let Some(uplink) = uplink {
         file("07-uplink.network", uplink_network(uplink));
     }
@@ -48,15 +49,23 @@ pub fn networkd_conf() -> &'static str {
     NETWORKD_CONF
 }
 
-/// The node's own address. Anycast addresses come and go at run time, with the services behind them; a restart of
-/// networkd keeps those that are there.
+/// The node's own address, and what is `within` the mesh or nowhere: nobody's address in one of these prefixes is outside.
+/// Anycast addresses come and go at run time, with the services behind them; a restart of networkd keeps those that are
+/// there.
+///
+/// The prefix of services is not among the prefixes: Linux looks for a packet's route before it is sent to one of a
+/// service's pods.
 #[must_use]
-pub fn loopback(vip: Ipv6Addr, block: Ipv6Net) -> String {
-    format!(
+pub fn loopback(vip: Ipv6Addr, within: &[Ipv6Net]) -> String {
+    let mut text = format!(
         "[Match]\nName=lo\n\n[Network]\nKeepConfiguration=static\nAddress={vip}/128\n\n\
-         # What the block does not hold is unreachable here, and must not follow a default route back out.\n\
-         [Route]\nDestination={block}\nType=unreachable\n"
-    )
+         # What nobody here holds, or nobody announces for the moment, is unreachable. It must not follow a default route: back\n\
+         # to where it came from, and at last out of the mesh, to where nobody knows it either.\n"
+    );
+    for net in within {
+        let _infallible = write!(text, "[Route]\nDestination={net}\nType=unreachable\n");
+    }
+    text
 }
 
 /// A mesh port, which is the `near` end of its link.

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 
 use ignition::frr::{FIRST_PRIVATE_ASN, RoutingPlan};
 use ipnet::Ipv6Net;
+use mesh::AddressPlan;
 
 /// The mesh ports of a node, as the ring cables them: to the next place and to the one before.
 pub(crate) const PORTS: [&str; 2] = ["lan0", "lan1"];
@@ -24,6 +25,12 @@ impl Identity {
 
     pub(crate) fn block(self) -> Ipv6Net {
         Ipv6Net::new(self.vip(), 119).expect("119 is a prefix length")
+    }
+
+    /// What is within the mesh or nowhere.
+    pub(crate) fn within(self) -> [Ipv6Net; 3] {
+        let AddressPlan { machines, anycast, .. } = AddressPlan::default();
+        [self.block(), machines, anycast]
     }
 
     /// The near end of the link of a port: `block::10 + 4i + 1`.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use ignition::network::{loopback, networkd_conf, port_network};
-use mesh::{Mac, Port};
+use mesh::{AddressPlan, Mac, Port};
 use tests::netns::Namespace;
 
 use super::identity::{Identity, PORTS};
@@ -23,6 +23,50 @@ fn routes_that_are_there_already_outlive_the_start_of_networkd() -> Result<()> {
     })
 }
 
+#[test]
+fn what_nobody_in_the_mesh_holds_does_not_follow_the_default_route() -> Result<()> {
+    let (node, identity) = (Namespace::start("nowhere")?, Identity(1));
+    let network = node.network()?;
+    for (index, name) in PORTS.iter().enumerate() {
+        let mac = Mac(identity.mac(index)).to_string();
+        network.ip(&[
+            "link",
+            "add",
+            name,
+            "address",
+            &mac,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &format!("p{index}"),
+        ])?;
+    }
+    start(&node, identity)?;
+    network.ip(&["-6", "route", "add", "default", "via", "fe80::1", "dev", PORTS[0]])?;
+    // As routing learns it: more particular than what is unreachable.
+    network.ip(&[
+        "-6",
+        "route",
+        "add",
+        &Identity(2).block().to_string(),
+        "via",
+        "fe80::2",
+        "dev",
+        PORTS[1],
+    ])?;
+    let way = |to: &str| node.run("ip", &["-6", "route", "get", to]);
+    ensure!(way("2001:db8:ffff::1")?.contains("via fe80::1"), "outside");
+    ensure!(way(&Identity(2).vip().to_string())?.contains("via fe80::2"), "a neighbour");
+    ensure!(way(&identity.vip().to_string())?.contains("local"), "itself");
+    let boot = AddressPlan::default().boot.to_string();
+    for nobody in [&Identity(3).vip().to_string(), &boot, &identity.block().broadcast().to_string()] {
+        let refused = way(nobody);
+        ensure!(refused.is_err(), "{nobody}: {refused:?}");
+    }
+    Ok(())
+}
+
 /// Returns when networkd has done its work.
 fn start(node: &Namespace, identity: Identity) -> Result<()> {
     // Where /sys can be written networkd waits for udev, of which a namespace has none.
@@ -32,7 +76,7 @@ fn start(node: &Namespace, identity: Identity) -> Result<()> {
     shell(node, script)?;
     let mut files = vec![
         ("networkd.conf.d/10-meshboot.conf".to_owned(), networkd_conf().to_owned()),
-        ("network/05-lo.network".to_owned(), loopback(identity.vip(), identity.block())),
+        ("network/05-lo.network".to_owned(), loopback(identity.vip(), &identity.within())),
     ];
     for (index, name) in PORTS.iter().enumerate() {
         let port = Port {

@@ -141,7 +141,9 @@ impl Ring {
         netlink.add_address("lo", identity.vip(), 128, true)?;
         if self.protocol.originates_block() {
             // On a node networkd does.
-            network.ip(&["-6", "route", "add", "unreachable", &identity.block().to_string()])?;
+            for net in identity.within() {
+                network.ip(&["-6", "route", "add", "unreachable", &net.to_string()])?;
+            }
         }
         for (port, name) in PORTS.iter().enumerate() {
             let near = identity.near(port);

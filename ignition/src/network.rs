@@ -7,7 +7,6 @@
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
-use ipnet::Ipv6Net;
 use mesh::{AddressPlan, Block, Port};
 
 use crate::tree::{PUBLIC, Tree};
@@ -24,8 +23,7 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
         RoleDetail::Seed { uplink, .. } => (uplink.as_ref(), None),
         RoleDetail::Node { boot, .. } => (None, *boot),
     };
-    let AddressPlan { machines, anycast, .. } = plan.site.plan;
-    file("05-lo.network", loopback(block.vip(), &[block.net(), machines, anycast]));
+    file("05-lo.network", loopback(block, &plan.site.plan));
     if let Some(uplink) = uplink {
         file("07-uplink.network", uplink_network(uplink));
     }
@@ -49,22 +47,26 @@ pub fn networkd_conf() -> &'static str {
     NETWORKD_CONF
 }
 
-/// The node's own address, and what is `within` the mesh or nowhere: nobody's address in one of these prefixes is outside.
-/// Anycast addresses come and go at run time, with the services behind them; a restart of networkd keeps those that are
-/// there.
-///
-/// The prefix of services is not among the prefixes: Linux looks for a packet's route before it is sent to one of a
-/// service's pods.
+/// The node's own address, and routes for what is within the mesh or nowhere. Anycast addresses come and go at run time,
+/// with the services behind them; a restart of networkd keeps those that are there.
 #[must_use]
-pub fn loopback(vip: Ipv6Addr, within: &[Ipv6Net]) -> String {
+pub fn loopback(block: Block, site: &AddressPlan) -> String {
+    let (vip, services) = (block.vip(), site.services);
     let mut text = format!(
         "[Match]\nName=lo\n\n[Network]\nKeepConfiguration=static\nAddress={vip}/128\n\n\
          # What nobody here holds, or nobody announces for the moment, is unreachable. It must not follow a default route: back\n\
          # to where it came from, and at last out of the mesh, to where nobody knows it either.\n"
     );
-    for net in within {
+    for net in [block.net(), site.machines, site.anycast] {
         let _infallible = write!(text, "[Route]\nDestination={net}\nType=unreachable\n");
     }
+    // Linux looks for the route before kube-proxy's rules see the packet.
+    let _infallible = write!(
+        text,
+        "\n# What the node itself sends to a service must have a route until kube-proxy has translated it: also where there\n\
+         # is no way out of the mesh. What is not translated ends here.\n\
+         [Route]\nDestination={services}\n"
+    );
     text
 }
 

@@ -1,10 +1,11 @@
 //! systemd-networkd as nodes run it, beside FRR: which of the two is first depends on the machine and the day.
 
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ignition::network::{loopback, networkd_conf, port_network};
-use mesh::{AddressPlan, Mac, Port};
+use mesh::{AddressPlan, Block, Mac, Port};
 use tests::netns::Namespace;
 
 use super::identity::{Identity, PORTS};
@@ -23,26 +24,24 @@ fn routes_that_are_there_already_outlive_the_start_of_networkd() -> Result<()> {
     })
 }
 
-#[test]
-fn what_nobody_in_the_mesh_holds_does_not_follow_the_default_route() -> Result<()> {
-    let (node, identity) = (Namespace::start("nowhere")?, Identity(1));
+/// A node with nobody at its ports.
+fn alone(name: &str, identity: Identity) -> Result<Namespace> {
+    let node = Namespace::start(name)?;
     let network = node.network()?;
     for (index, name) in PORTS.iter().enumerate() {
         let mac = Mac(identity.mac(index)).to_string();
-        network.ip(&[
-            "link",
-            "add",
-            name,
-            "address",
-            &mac,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            &format!("p{index}"),
-        ])?;
+        let peer = format!("p{index}");
+        network.ip(&["link", "add", name, "address", &mac, "type", "veth", "peer", "name", &peer])?;
     }
     start(&node, identity)?;
+    Ok(node)
+}
+
+#[test]
+fn what_nobody_in_the_mesh_holds_does_not_follow_the_default_route() -> Result<()> {
+    let identity = Identity(1);
+    let node = alone("nowhere", identity)?;
+    let network = node.network()?;
     network.ip(&["-6", "route", "add", "default", "via", "fe80::1", "dev", PORTS[0]])?;
     // As routing learns it: more particular than what is unreachable.
     network.ip(&[
@@ -67,6 +66,36 @@ fn what_nobody_in_the_mesh_holds_does_not_follow_the_default_route() -> Result<(
     Ok(())
 }
 
+#[test]
+fn a_node_reaches_services_where_there_is_no_way_out() -> Result<()> {
+    let identity = Identity(1);
+    let node = alone("inward", identity)?;
+    let service = |number: u16| {
+        let first = AddressPlan::default().services.network().to_bits();
+        SocketAddrV6::new(Ipv6Addr::from_bits(first + u128::from(number)), 443, 0, 0)
+    };
+    let (translated, unknown) = (service(1), service(2));
+    let to = SocketAddrV6::new(identity.vip(), 6443, 0, 0);
+    // As kube-proxy does for what the node itself sends.
+    let rules = format!(
+        "add table ip6 kube\n\
+         add chain ip6 kube output {{ type nat hook output priority -100; policy accept; }}\n\
+         add rule ip6 kube output ip6 daddr {} tcp dport 443 dnat to {to}",
+        translated.ip()
+    );
+    shell(&node, &format!("nft -f - <<'END'\n{rules}\nEND"))?;
+    let (from, refused) = node.network()?.enter(move || -> Result<(SocketAddr, bool)> {
+        let server = TcpListener::bind(to)?;
+        let client = TcpStream::connect_timeout(&translated.into(), START)?;
+        server.accept()?;
+        let refused = TcpStream::connect_timeout(&unknown.into(), START).is_err();
+        Ok((client.local_addr()?, refused))
+    })??;
+    ensure!(from.ip() == identity.vip(), "{from}");
+    ensure!(refused, "a service that nobody translates is somebody");
+    Ok(())
+}
+
 /// Returns when networkd has done its work.
 fn start(node: &Namespace, identity: Identity) -> Result<()> {
     // Where /sys can be written networkd waits for udev, of which a namespace has none.
@@ -74,9 +103,10 @@ fn start(node: &Namespace, identity: Identity) -> Result<()> {
                   mount -t tmpfs tmpfs /run/systemd && \
                   mkdir -p /run/systemd/network /run/systemd/networkd.conf.d";
     shell(node, script)?;
+    let block = Block::new(identity.block()).context("a node's block")?;
     let mut files = vec![
         ("networkd.conf.d/10-meshboot.conf".to_owned(), networkd_conf().to_owned()),
-        ("network/05-lo.network".to_owned(), loopback(identity.vip(), &identity.within())),
+        ("network/05-lo.network".to_owned(), loopback(block, &AddressPlan::default())),
     ];
     for (index, name) in PORTS.iter().enumerate() {
         let port = Port {

@@ -63,30 +63,30 @@ impl Machines<'_> {
         for machine in self.deployment.machines.iter_mut().filter(|machine| machine.number == number) {
             machine.size = size;
         }
-        self.save()?;
         let plan = self.plan()?;
         for domain in plan.domains().filter(|domain| domain.machine == number) {
             let object = Object::Domain(domain.clone());
             self.libvirt.make(&plan, &object).await.or_fail(Code::Unavailable)?;
         }
-        Ok(())
+        // Last: what came to nothing differs from the file still, and is done by the next `deploy`.
+        self.save()
     }
 
     /// Wants other things of a machine's node: labels and taints it has at once, the rest when its kubelet starts anew.
     pub(super) async fn want(&mut self, machine: &MachineRecord, wanted: &NodeSpec) -> Result<(), Failure> {
         let cluster = cluster(self.directory()).await?;
-        let before = machine.node.clone();
         let reservation = image::own::reservation(self.context, &machine.name, wanted)?;
-        for record in self.deployment.machines.iter_mut().filter(|record| record.number == machine.number) {
-            record.node = wanted.clone();
-        }
-        self.save()?;
         if !machine.is_seed() {
             let which = Which::Uuid(self.deployment.id.machine_uuid(machine.number));
             cluster.reserve(which, &reservation).await.or_fail(Code::TryAgain)?;
         }
         let nodes: Api<Node> = Api::all(cluster.client().clone());
-        change_node(&nodes, &machine.name, &before, wanted).await.or_fail(Code::TryAgain)
+        change_node(&nodes, &machine.name, &machine.node, wanted).await.or_fail(Code::TryAgain)?;
+        // Last, as above: all of it may be done again.
+        for record in self.deployment.machines.iter_mut().filter(|record| record.number == machine.number) {
+            record.node = wanted.clone();
+        }
+        self.save()
     }
 }
 

@@ -58,9 +58,19 @@ fn a_relay_hears_which_machines_boot_images_of_their_own() {
     // A watch on which nothing happens goes on: nobody is told late because nothing was to be told before.
     std::thread::sleep(QUIET);
     assert!(!attending.is_finished(), "the watch ended");
-    // What all machines boot.
+    let labelled = NodeSpec {
+        labels: [("rack".to_owned(), "a1".to_owned())].into(),
+        feature_gates: [("A".to_owned(), true)].into(),
+        kubelet: [("max-pods".to_owned(), "9".to_owned())].into(),
+        ..other.spec.clone()
+    };
+    reserve(&Reservation { spec: labelled.clone(), ..other.clone() });
+    let wanted = || runtime.block_on(operator.reservations_by_name()).unwrap()[&other.name].clone();
+    assert_eq!(wanted().labels, labelled.labels);
+    // What all machines boot, and nothing of their own.
     reserve(&Reservation { boot: None, spec: NodeSpec::default(), ..other.clone() });
     wait(&choice, None);
+    assert_eq!(wanted(), NodeSpec::default());
     reserve(&one);
     wait(&choice, one.boot.as_ref());
     runtime.block_on(operator.release(&one.name)).unwrap();

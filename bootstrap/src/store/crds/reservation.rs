@@ -30,6 +30,9 @@ use crate::gateway::settings::{Artefact, BootArtefacts, Reservation};
     printcolumn(name = "Kubelet", type_ = "string", json_path = ".spec.kubernetesVersion"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+// Applied as a whole: of labels or images that are not wanted any more Kubernetes 1.20 leaves fields with null in them
+// else, and refuses these itself.
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[serde(rename_all = "camelCase")]
 pub struct ReservationSpec {
     /// The machine's SMBIOS UUID; without it `mac` says which machine.
@@ -65,10 +68,8 @@ pub struct ReservationSpec {
 }
 
 /// The images that a machine boots from: a set of files that belong together.
-// Taken and given up as a whole: of a set that is not wanted any more Kubernetes 1.20 leaves fields with null in them else.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ImagesSpec {
     /// The set's name, as `meshboot image list` shows it.
     #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]

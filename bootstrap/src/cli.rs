@@ -144,7 +144,7 @@ pub enum Verb {
 
 /// What to deploy: what a file describes, or what is said word by word.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(arg_required_else_help = true)]
 pub struct Deploy {
     /// What a file describes.
     #[command(flatten)]
@@ -155,7 +155,7 @@ pub struct Deploy {
 }
 
 /// Options of `deploy -f`.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct DeployFile {
     /// The file.
     #[command(flatten)]
@@ -198,7 +198,7 @@ pub struct DeployLibvirt {
 }
 
 /// Options of everything that makes images.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct ImageOptions {
     /// Where Kubernetes comes from: auto, debian, dir:PATH, or a version as v1.34.2.
     #[arg(long, value_name = "SOURCE")]

@@ -13,7 +13,9 @@ use crate::answers::{self, Good};
 use crate::cli::experiment::Experiment;
 use crate::cli::fault::Fault;
 use crate::cli::mesh::Specs;
-use crate::cli::{Cli, Config, DeployLibvirt, DeployTarget, DeployUsb, Image, ImageOptions, Site, Verb};
+use crate::cli::{
+    Cli, Config, DeployFile, DeployLibvirt, DeployTarget, DeployUsb, Image, ImageOptions, Site, Verb,
+};
 use crate::deployment::Directory;
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::gateway::force;
@@ -131,7 +133,18 @@ fn interrupted(signal: &str) -> Failure {
 async fn operate(cli: Cli) -> Result<(), Failure> {
     let reporter = Reporter::new(cli.output);
     match &cli.verb {
+        // clap can have all options before `libvirt` conflict with it, or none: not those alone that are not for every verb.
+        Verb::Deploy(deploy) if deploy.target.is_some() && deploy.of_file != DeployFile::default() => {
+            let failure =
+                Failure::new(Code::Usage, "options of `deploy -f` cannot be used with `libvirt` or `usb`");
+            Err(failure.next("say the options of `libvirt` and `usb` after that word"))
+        }
         Verb::Deploy(deploy) => match &deploy.target {
+            None if deploy.of_file.mesh.file.is_none() => {
+                let failure = Failure::new(Code::Usage, "nothing says what is to be made");
+                Err(failure
+                    .next("`deploy libvirt 4`, `deploy usb FILE`, or `deploy -f FILE` with a mesh in a file"))
+            }
             None => {
                 let common = deploy.of_file.clone();
                 let options = DeployLibvirt { machines: None, specs: Specs::default(), common };

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::meshfile::CONTROL_PLANES;
 
 /// A mesh in a file.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct MeshFile {
     /// A file that describes the mesh, - for standard input; `meshboot config schema` says what may stand there.
     #[arg(short, long, value_name = "FILE")]

@@ -91,7 +91,14 @@ fn a_file_or_flags_say_what_machines_are() -> Result<()> {
     let desk = Desk::new()?;
     let file = desk.file("mesh.yaml", SMALL)?;
     desk.refuses(&["deploy"], 64, &["libvirt", "--file"])?;
+    desk.refuses(&["deploy", "-p", "lab"], 64, &["libvirt", "-f FILE"])?;
+    // What is for every verb stands before or after any word.
+    let line = ["deploy", "-p", "lab", "libvirt", "1", "--memory", "512MiB", "--dry-run"];
+    let after = ["deploy", "libvirt", "1", "--memory", "512MiB", "--dry-run", "-p", "lab"];
+    ensure!(desk.says(&line)? == desk.says(&after)?);
     desk.refuses(&["deploy", "libvirt", "2", "-f", &file], 64, &["cannot be used with"])?;
+    desk.refuses(&["deploy", "-f", &file, "libvirt", "2"], 64, &["cannot be used with", "after that word"])?;
+    desk.refuses(&["deploy", "--timeout", "5m", "libvirt", "2"], 64, &["cannot be used with"])?;
     desk.refuses(&["deploy", "libvirt", "-f", &file, "--memory", "1GiB"], 64, &["cannot be used with"])?;
     desk.refuses(
         &["deploy", "libvirt", "2", "--label", "node9:a=b", "--ports", "0"],

@@ -60,7 +60,6 @@ pub fn loopback(block: Block, site: &AddressPlan) -> String {
     for net in [block.net(), site.machines, site.anycast] {
         let _infallible = write!(text, "[Route]\nDestination={net}\nType=unreachable\n");
     }
-    // Linux looks for the route before kube-proxy's rules see the packet.
     let _infallible = write!(
         text,
         "\n# What the node itself sends to a service must have a route until kube-proxy has translated it: also where there\n\

@@ -180,6 +180,9 @@ impl Machines<'_> {
     async fn adjust(&mut self, wanted: &WantedMachine) -> Result<(), Failure> {
         let machine = self.deployment.find(wanted.name.as_str())?.clone();
         let size = Size { memory_mib: wanted.memory_mib, cpus: wanted.cpus.unwrap_or(machine.size.cpus) };
+        if machine.node == wanted.node && size == machine.size {
+            return Ok(());
+        }
         let kubelet =
             |node: &NodeSpec| (node.kubernetes_version, node.feature_gates.clone(), node.kubelet.clone());
         let restarts =
@@ -194,7 +197,11 @@ impl Machines<'_> {
         if size != machine.size || restarts {
             self.power_cycle(&machine).await?;
         }
-        Ok(())
+        // Last: what came to nothing on the way differs from the file still, and the next `deploy` does all of it again.
+        for record in self.deployment.machines.iter_mut().filter(|record| record.number == machine.number) {
+            record.node = wanted.node.clone();
+        }
+        self.save()
     }
 
     async fn power_cycle(&mut self, machine: &MachineRecord) -> Result<(), Failure> {

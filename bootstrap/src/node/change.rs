@@ -58,7 +58,7 @@ impl Machines<'_> {
         self.save()
     }
 
-    /// Gives a machine other memory or processors: it has them when it has power the next time.
+    /// Gives a machine other memory or processors: it has them when it has power the next time. Who calls it saves that.
     pub(super) async fn resize(&mut self, number: MachineNumber, size: Size) -> Result<(), Failure> {
         for machine in self.deployment.machines.iter_mut().filter(|machine| machine.number == number) {
             machine.size = size;
@@ -68,12 +68,12 @@ impl Machines<'_> {
             let object = Object::Domain(domain.clone());
             self.libvirt.make(&plan, &object).await.or_fail(Code::Unavailable)?;
         }
-        // Last: what came to nothing differs from the file still, and is done by the next `deploy`.
-        self.save()
+        Ok(())
     }
 
-    /// Wants other things of a machine's node: labels and taints it has at once, the rest when its kubelet starts anew.
-    pub(super) async fn want(&mut self, machine: &MachineRecord, wanted: &NodeSpec) -> Result<(), Failure> {
+    /// Wants other things of a machine's node: labels and taints it has at once, the rest when its kubelet starts anew. Who
+    /// calls it records that.
+    pub(super) async fn want(&self, machine: &MachineRecord, wanted: &NodeSpec) -> Result<(), Failure> {
         let cluster = cluster(self.directory()).await?;
         let reservation = image::own::reservation(self.context, &machine.name, wanted)?;
         if !machine.is_seed() {
@@ -81,12 +81,7 @@ impl Machines<'_> {
             cluster.reserve(which, &reservation).await.or_fail(Code::TryAgain)?;
         }
         let nodes: Api<Node> = Api::all(cluster.client().clone());
-        change_node(&nodes, &machine.name, &machine.node, wanted).await.or_fail(Code::TryAgain)?;
-        // Last, as above: all of it may be done again.
-        for record in self.deployment.machines.iter_mut().filter(|record| record.number == machine.number) {
-            record.node = wanted.clone();
-        }
-        self.save()
+        change_node(&nodes, &machine.name, &machine.node, wanted).await.or_fail(Code::TryAgain)
     }
 }
 

@@ -122,14 +122,13 @@ async fn remove_objects(
         removed.interfaces.extend(libvirt.sweep(id).await.or_fail(Code::Unavailable)?);
     }
     if let Some(ensured) = deployment.and_then(|deployment| deployment.libvirt.as_ref()) {
-        removed.undone = daemon::stop_if_unused(&libvirt.virsh, ensured).await;
-        let others = found.iter().filter(|object| !owner.owns(&object.owner));
-        if removed.undone.is_empty()
-            && let Some(other) = others.map(|object| object.owner.directory.as_str()).next()
-        {
+        // Off or not: libvirt is asked what there is of it when it is removed in its turn.
+        let mut others = found.iter().filter(|object| !owner.owns(&object.owner));
+        match others.next().map(|object| object.owner.directory.as_str()) {
+            None => removed.undone = daemon::stop_if_unused(&libvirt.virsh, ensured).await,
             // What is still used is undone with the mesh that uses it.
-            hand_over(Path::new(other), ensured)
-                .unwrap_or_else(|reason| tracing::info!(other, reason, "libvirt stays as it is"));
+            Some(other) => hand_over(Path::new(other), ensured)
+                .unwrap_or_else(|reason| tracing::info!(other, reason, "libvirt stays as it is")),
         }
     }
     Ok(())

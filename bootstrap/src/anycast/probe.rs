@@ -6,6 +6,10 @@ use anyhow::{Context, Result};
 
 use super::Outcome;
 
+/// What an API server that was told to end says of itself, among its other checks, while it still serves.
+/// [Kubernetes: API health endpoints]
+const ENDS: &str = "[-]shutdown";
+
 /// How a service is asked whether it is well.
 #[derive(Debug, Clone)]
 pub enum Probe {
@@ -42,7 +46,15 @@ impl Probe {
         match self {
             Self::Http { url, client } => match client.get(url).timeout(timeout).send().await {
                 Ok(answer) if answer.status().is_success() => Outcome::Good,
-                Ok(answer) => Outcome::Unwell(format!("{url} answers {}", answer.status())),
+                Ok(answer) => {
+                    let status = answer.status();
+                    match answer.text().await {
+                        Ok(told) if told.lines().any(|line| line.starts_with(ENDS)) => {
+                            Outcome::Gone(format!("{url} says that it is shutting down"))
+                        }
+                        _ => Outcome::Unwell(format!("{url} answers {status}")),
+                    }
+                }
                 Err(error) if error.is_timeout() => Outcome::Unwell(format!("{url} does not answer")),
                 Err(error) => Outcome::Gone(format!("{:#}", anyhow::Error::new(error))),
             },

@@ -25,6 +25,10 @@ const LEADER: [(&str, &str); 3] = [
     ("leader-elect-retry-period", "4s"),
 ];
 
+/// For so long an API server that was told to end serves on and says so: its node sees that within a second, and routes
+/// lead elsewhere before it refuses anybody.
+const FAREWELL: &str = "5s";
+
 /// More than twice etcd's own times, in milliseconds: a member that is kept waiting for a second is not dead. One that is
 /// takes its leadership with it for five seconds at most.
 const ETCD: [(&str, &str); 2] = [("heartbeat-interval", "250"), ("election-timeout", "2500")];
@@ -100,7 +104,7 @@ pub(super) fn cluster(
 }
 
 fn api_server(site: &SitePlan) -> Vec<(&'static str, String)> {
-    let mut own = vec![("bind-address", "::".to_owned())];
+    let mut own = vec![("bind-address", "::".to_owned()), ("shutdown-delay-duration", FAREWELL.to_owned())];
     if !site.kubernetes.at_least(FAIRNESS_IS_CHEAP) {
         own.push(("enable-priority-and-fairness", "false".to_owned()));
     }

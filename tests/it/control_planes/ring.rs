@@ -1,4 +1,4 @@
-//! Three control planes in a ring of four machines, each of which loses its power in turn.
+//! Three control planes in a ring of four machines, each of which is told to end and loses its power in turn.
 //!
 //! Machines are namespaces with FRR as nodes have it. What makes a control plane is real: kubeadm's certificates and the
 //! commands of its static pods, etcd, API servers, and the keeper of anycast addresses. The fourth machine has none of that,
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -22,6 +22,8 @@ use ignition::kubeadm::{control_plane_config, etcd_peer};
 use ignition::{Cni, ControlPlaneSpec, KubernetesSource, SitePlan};
 use mesh::plan::{APISERVER_PORT, ETCD_PORT};
 use mesh::{AddressPlan, Block, NodeName};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -41,6 +43,8 @@ const FAILS: Duration = Duration::from_secs(10);
 const BEFORE: usize = 10;
 /// For how long one is away: longer than it may be missed.
 const AWAY: Duration = Duration::from_secs(20);
+/// A connection that is being made when a route changes comes to a server that does not know it.
+const UNDER_WAY: usize = 1;
 /// Between two questions, and how long each may take.
 const EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: &str = "--request-timeout=2s";
@@ -67,6 +71,7 @@ struct Site {
     programs: TempDir,
     disks: BTreeMap<Place, TempDir>,
     keepers: BTreeMap<Place, Keeper>,
+    servers: BTreeMap<Place, Child>,
 }
 
 /// Holds the anycast addresses of a machine for as long as its services answer.
@@ -81,6 +86,16 @@ struct Asking {
     stop: Arc<AtomicBool>,
     answers: Arc<AtomicUsize>,
     thread: JoinHandle<Result<Vec<(Instant, bool)>>>,
+}
+
+/// What came of it.
+struct Asked {
+    /// How often there was an answer.
+    answers: usize,
+    /// How often there was none.
+    failed: usize,
+    /// The longest time without one.
+    gap: Duration,
 }
 
 fn identity(place: Place) -> Identity {
@@ -107,9 +122,23 @@ fn any_one_of_three_may_lose_its_power() -> Result<()> {
         std::thread::sleep(AWAY);
         site.power_on(place)?;
         site.wait_until_whole()?;
-        let (answers, gap) = asking.stop()?;
+        let Asked { answers, gap, .. } = asking.stop()?;
         table.push_str(&format!("| {name} | {answers} | {:.1} s |\n", gap.as_secs_f64()));
         ensure!(answers > 50 && gap < FAILS, "{name} died: {answers} answers, {gap:?} without one");
+    }
+    table.push_str("\n| told to end | answers | questions without one |\n|---|---|---|\n");
+    for (name, place) in CONTROL_PLANES {
+        let asking = site.ask()?;
+        site.wait("who asks is answered", |_| Ok(asking.answers() >= BEFORE))?;
+        site.end_server(place)?;
+        site.start_server(place)?;
+        site.wait_until_whole()?;
+        let Asked { answers, failed, .. } = asking.stop()?;
+        table.push_str(&format!("| {name} | {answers} | {failed} |\n"));
+        ensure!(
+            answers > 50 && failed <= UNDER_WAY,
+            "{name} was told to end: {answers} answers, {failed} failed"
+        );
     }
     eprintln!("{table}");
     Ok(())
@@ -141,6 +170,7 @@ impl Site {
             programs,
             disks: BTreeMap::new(),
             keepers: BTreeMap::new(),
+            servers: BTreeMap::new(),
         };
         for place in 0..SIZE {
             let disk = TempDir::new()?;
@@ -232,7 +262,7 @@ impl Site {
     }
 
     /// Starts the program of a static pod, as its manifest says.
-    fn start(&self, place: Place, pod: &str) -> Result<()> {
+    fn start(&self, place: Place, pod: &str) -> Result<Child> {
         let manifest = self.manifest(place, pod);
         let text =
             fs::read_to_string(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
@@ -244,13 +274,30 @@ impl Site {
         let log = File::options().create(true).append(true).open(self.path(place, &format!("{pod}.log")))?;
         let mut command = self.ring.namespace(place)?.command(format!("{PROGRAMS}/{program}"));
         // It ends with the machine.
-        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        Ok(command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?)
+    }
+
+    fn start_server(&mut self, place: Place) -> Result<()> {
+        let server = self.start(place, "kube-apiserver")?;
+        self.servers.insert(place, server);
         Ok(())
+    }
+
+    /// As a kubelet ends it; waits until it has ended.
+    fn end_server(&mut self, place: Place) -> Result<()> {
+        let mut server = self.servers.remove(&place).context("it has no API server")?;
+        let nsenter = server.id();
+        let children = fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children"))?;
+        kill(
+            Pid::from_raw(children.trim().parse().context("the server is the only child")?),
+            Signal::SIGTERM,
+        )?;
+        self.wait("the API server has ended", |_| Ok(server.try_wait()?.is_some()))
     }
 
     /// Its API server, and the addresses.
     fn serve(&mut self, place: Place) -> Result<()> {
-        self.start(place, "kube-apiserver")?;
+        self.start_server(place)?;
         let plan = &self.plan.plan;
         let anycasts = services::of_control_plane(plan, block(place), &self.plan.ca_cert_pem, None)?;
         let (stop, stopped) = watch::channel(false);
@@ -380,8 +427,7 @@ impl Asking {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// How often there was an answer, and the longest time without one.
-    fn stop(self) -> Result<(usize, Duration)> {
+    fn stop(self) -> Result<Asked> {
         self.stop.store(true, Ordering::Relaxed);
         let noted = self.thread.join().expect("who asks panics")?;
         let ends = [noted.first(), noted.last()].map(|end| end.map(|(time, _)| *time));
@@ -390,7 +436,8 @@ impl Asking {
         let times: Vec<Instant> =
             std::iter::once(first).chain(answered.iter().copied()).chain(std::iter::once(last)).collect();
         let gaps = times.windows(2).map(|pair| pair[1].duration_since(pair[0]));
-        Ok((answered.len(), gaps.max().unwrap_or_default()))
+        let (answers, failed) = (answered.len(), noted.len() - answered.len());
+        Ok(Asked { answers, failed, gap: gaps.max().unwrap_or_default() })
     }
 }
 

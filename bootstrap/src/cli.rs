@@ -17,6 +17,7 @@ pub mod mesh;
 pub mod node;
 pub mod snapshot;
 pub mod timeline;
+pub mod weigh;
 
 use mesh::{MeshFile, Specs};
 
@@ -140,6 +141,9 @@ pub enum Verb {
     /// Get a kubelet of another version than the mesh's: a service of every node that is to have one.
     #[command(hide = true)]
     Kubelet(kubelet::KubeletOptions),
+    /// Have the pods of a control plane come before others: a service of every seed and node.
+    #[command(hide = true)]
+    Weigh(weigh::WeighOptions),
 }
 
 /// What to deploy: what a file describes, or what is said word by word.
@@ -351,7 +355,7 @@ impl Verb {
     #[must_use]
     pub fn is_service(&self) -> bool {
         match self {
-            Self::Gateway { .. } | Self::State { .. } | Self::Kubelet(_) => true,
+            Self::Gateway { .. } | Self::State { .. } | Self::Kubelet(_) | Self::Weigh(_) => true,
             Self::Deploy(_)
             | Self::Teardown(_)
             | Self::List

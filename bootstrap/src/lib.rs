@@ -34,4 +34,5 @@ pub mod teardown;
 pub mod telemetry;
 pub mod timeline;
 pub mod verbs;
+pub mod weigh;
 pub mod why;

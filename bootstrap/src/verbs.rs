@@ -77,6 +77,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             let path = cli.settings.as_deref().unwrap_or_else(|| Path::new(ignition::gateway::SETTINGS));
             return Ok(crate::kubelet::run(path, options)?);
         }
+        Verb::Weigh(options) => return Ok(crate::weigh::run(options)?),
         Verb::Deploy(_)
         | Verb::Teardown(_)
         | Verb::List
@@ -215,7 +216,7 @@ async fn operate(cli: Cli) -> Result<(), Failure> {
             let path = cli.settings.as_deref().unwrap_or_else(|| Path::new(ignition::gateway::SETTINGS));
             force::run(path, ports, *undo, &reporter)
         }
-        Verb::Gateway { .. } | Verb::State { .. } | Verb::Kubelet(_) => {
+        Verb::Gateway { .. } | Verb::State { .. } | Verb::Kubelet(_) | Verb::Weigh(_) => {
             unreachable!("services have a runtime of their own")
         }
     }

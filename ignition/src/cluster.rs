@@ -33,6 +33,7 @@ const PREPARE: &str = include_str!("templates/scripts/kubeadm-prepare");
 const MEMBER: &str = include_str!("templates/scripts/kubeadm-member");
 const JOIN: &str = include_str!("templates/scripts/kubeadm-join");
 const PROMOTE: &str = include_str!("templates/scripts/kubeadm-promote");
+const WEIGH_UNIT: &str = include_str!("templates/units/meshboot-weigh.service");
 const PREPARE_UNIT: &str = include_str!("templates/units/kubeadm-prepare.service");
 const INIT_UNIT: &str = include_str!("templates/units/kubeadm-init.service");
 const JOIN_UNIT: &str = include_str!("templates/units/kubeadm-join.service");
@@ -84,6 +85,8 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
     );
     tree.unit("kubeadm-prepare.service", PREPARE_UNIT);
     tree.unit("kubelet.service", KUBELET_UNIT);
+    // On a node that is no control plane it finds nothing to do, and may be made one at any time.
+    tree.unit("meshboot-weigh.service", fill(WEIGH_UNIT, &[("node", plan.machine.name.as_str())]));
 }
 
 /// What makes the machine this member of this cluster. A node with another of these joins anew.

@@ -34,6 +34,7 @@ fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     mesh.api_server_answers_from_everywhere();
     a_relay_shows_firmware_its_certificate(&mesh);
     the_image_tells_what_it_is_made_of();
+    the_control_plane_comes_before_other_pods(&mesh);
     nodes::come_and_go(&mesh, "node2");
 
     mesh.teardown(&before);
@@ -47,6 +48,21 @@ fn images_come_from_the_next_node(mesh: &Mesh) {
         let source = format!("meshboot_mirror_blobs_total{{source=\"[{}]:5000\"}}", mesh.address(neighbour));
         assert!(told.contains(&source), "{node} has nothing of {neighbour}:\n{told}");
     }
+}
+
+/// What the kubelet would give etcd is 4 of some 50.
+fn the_control_plane_comes_before_other_pods(mesh: &Mesh) {
+    let weights = |node: &str, pods: &str| {
+        let read = format!(
+            "cd /sys/fs/cgroup/kubepods.slice && cat cpu.weight && for log in /var/log/pods/kube-system_{pods}*; \
+             do cat kubepods-*.slice/*pod$(echo ${{log##*_}} | tr - _).slice/cpu.weight; done"
+        );
+        let told = String::from_utf8_lossy(&mesh.ssh(node, &read).stdout).into_owned();
+        told.split_whitespace().map(|word| word.parse().unwrap()).collect::<Vec<u32>>()
+    };
+    assert_eq!(weights("seed", "etcd-"), [200, 500]);
+    let [pods, proxy] = weights("node1", "kube-proxy-")[..] else { panic!("one kube-proxy") };
+    assert!(pods < 100 && proxy < 25, "a node weighs its pods as its kubelet does: {pods}, {proxy}");
 }
 
 /// Of the real image: nothing of it is without a source, and what is GPL says so.

@@ -22,9 +22,10 @@ use crate::private_file;
 pub const PROGRAM: &str = "ssh";
 /// How long a node may take to let somebody in.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// A node that is silent for so many of so long is gone.
+/// A node that is silent for so many of so long is gone. An emulated one that makes a control plane was seen to keep a
+/// session waiting for 15 s.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const ALIVE_COUNT: u8 = 3;
+const ALIVE_COUNT: u8 = 6;
 /// What ssh ends with when it is itself that failed.
 const OWN_FAILURE: i32 = 255;
 /// What ssh says of a host whose key is not the known one.
@@ -161,7 +162,15 @@ impl Ssh {
         if outcome.stderr.contains(OTHER_KEY) {
             return Err(SshError::OtherKey { host: host.clone(), known_hosts: self.known_hosts.clone() });
         }
-        Err(SshError::Unreachable { host: host.clone(), reason: outcome.stderr })
+        // What ends a session that hears nothing more ssh counts among what only the curious want to know.
+        let reason = match outcome.stderr.trim() {
+            "" => {
+                let patience = ALIVE_INTERVAL * u32::from(ALIVE_COUNT);
+                format!("it let ssh in, and then was silent for {} s", patience.as_secs())
+            }
+            said => said.to_owned(),
+        };
+        Err(SshError::Unreachable { host: host.clone(), reason })
     }
 
     /// Forgets a node's host key.

@@ -63,6 +63,22 @@ fn any_one_of_three_control_planes_may_die() {
     mesh.teardown(&before);
 }
 
+/// As much as two processors can emulate, if each machine has one.
+#[test]
+#[ignore = "needs libvirt and two hours: cargo xtask vm triangle"]
+fn three_that_are_all_there_is_bear_the_loss_of_any_one() {
+    let before = libvirt_objects();
+    let ring =
+        ["libvirt", "2", "--topology", "ring", "--control-planes", "3", "--cpus", "1", "--install-deps"];
+    let mesh = Mesh::deploy(&ring);
+    let names = ["node1", "node2", "seed"];
+    for (name, set) in experiments::TRIANGLE {
+        mesh.wait("all control planes are well", RESTART, |mesh| whole(mesh, &names));
+        experiments::passes_with(&mesh, name, set);
+    }
+    mesh.teardown(&before);
+}
+
 /// The nodes that Kubernetes knows as control planes.
 fn marked(mesh: &Mesh) -> Vec<String> {
     let nodes = mesh.get(&["nodes", "-l", "node-role.kubernetes.io/control-plane"]);

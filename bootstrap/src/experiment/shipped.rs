@@ -23,6 +23,7 @@ pub const SHIPPED: &[Shipped] = shipped! {
     "partition"
     "mirror-gone"
     "apiserver-lost"
+    "control-plane-lost"
     "etcd-quorum"
 };
 

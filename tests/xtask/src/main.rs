@@ -19,6 +19,7 @@ cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, pro
 cargo xtask vm [--install-deps]     that mesh alone: seed and two machines in a line, then teardown
 cargo xtask vm book                 what the book shows on a mesh, and faults inside its nodes: half an hour
 cargo xtask vm control-planes       three control planes in a ring, each of which dies in turn, the seed included: two hours
+cargo xtask vm triangle             three control planes in a ring of three, as much as two processors can emulate: two hours
 cargo xtask vm grid                 README's mesh of five, its cables cut and its machines' plugs pulled: an hour
 cargo xtask kubernetes              what needs an API server, its controllers and etcd, without machines; uses what `vm` made
 cargo xtask firmware [--install-deps]
@@ -46,7 +47,8 @@ fn main() -> ExitCode {
         ["kubernetes"] => deps::ready(install).and_then(|()| kubernetes()),
         ["firmware"] => deps::ready(install).and_then(|()| firmware()),
         ["vm", "book"] => deps::ready(install).and_then(|()| vm("book::")),
-        ["vm", "control-planes"] => deps::ready(install).and_then(|()| vm("control_planes::")),
+        ["vm", "control-planes"] => deps::ready(install).and_then(|()| vm("control_planes::any_one")),
+        ["vm", "triangle"] => deps::ready(install).and_then(|()| vm("control_planes::three")),
         ["vm", "grid"] => deps::ready(install).and_then(|()| vm("grid::")),
         ["docs"] => docs(),
         ["fuzz", words @ ..] => fuzz::run(words),

@@ -127,7 +127,8 @@ fn any_one_of_three_may_lose_its_power() -> Result<()> {
         ensure!(answers > 50 && gap < FAILS, "{name} died: {answers} answers, {gap:?} without one");
     }
     table.push_str("\n| told to end | answers | questions without one |\n|---|---|---|\n");
-    for (name, place) in CONTROL_PLANES {
+    // Those first that answer the witness: the routes to them are the shortest.
+    for (name, place) in [CONTROL_PLANES[1], CONTROL_PLANES[2], CONTROL_PLANES[0]] {
         let asking = site.ask()?;
         site.wait("who asks is answered", |_| Ok(asking.answers() >= BEFORE))?;
         site.end_server(place)?;
@@ -136,7 +137,7 @@ fn any_one_of_three_may_lose_its_power() -> Result<()> {
         let Asked { answers, failed, .. } = asking.stop()?;
         table.push_str(&format!("| {name} | {answers} | {failed} |\n"));
         ensure!(
-            answers > 50 && failed <= UNDER_WAY,
+            answers > BEFORE && failed <= UNDER_WAY,
             "{name} was told to end: {answers} answers, {failed} failed"
         );
     }

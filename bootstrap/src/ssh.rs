@@ -162,11 +162,11 @@ impl Ssh {
         if outcome.stderr.contains(OTHER_KEY) {
             return Err(SshError::OtherKey { host: host.clone(), known_hosts: self.known_hosts.clone() });
         }
-        // What ends a session that hears nothing more ssh counts among what only the curious want to know.
+        // That it gave a silent node up ssh tells those only who want to know more than its errors.
         let reason = match outcome.stderr.trim() {
             "" => {
                 let patience = ALIVE_INTERVAL * u32::from(ALIVE_COUNT);
-                format!("it let ssh in, and then was silent for {} s", patience.as_secs())
+                format!("ssh ended without a word, as when a node is silent for {} s", patience.as_secs())
             }
             said => said.to_owned(),
         };

@@ -5,11 +5,11 @@
 //! which makes the machine busier. On one or two processors all pods together would also weigh less than the system's
 //! services. A pod that asks for two processors weighs 79. [Kubernetes: cgroup v2, conversion of CPU shares to weights]
 //!
-//! The kubelet names a static pod's cgroup by what is in its manifest, and the folder of its logs by that and its name. It
-//! leaves weights alone that it has given, but makes groups anew, and weighs those of all pods when it starts.
+//! The kubelet names a static pod's cgroup by what is in its manifest, and the folder of its logs by that and its name. While a
+//! seed came up all of them were seen to be given their first weights once more; that of all pods is watched for it.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -21,11 +21,10 @@ use crate::cli::weigh::WeighOptions;
 /// What the static pods of a control plane weigh at least.
 const COMPONENTS: [(&str, u32); 4] =
     [("etcd", 500), ("kube-apiserver", 100), ("kube-controller-manager", 25), ("kube-scheduler", 25)];
-/// What the groups above them weigh at least: of all pods, where all services of the system are 100; and of those pods that ask
-/// for something and have no limit, as these do.
-const ABOVE: [(&str, u32); 2] = [("", 200), ("kubepods-burstable.slice", 300)];
-/// The group in which those of the components are.
+/// The group of those pods that ask for something and have no limit, as these do.
 const BURSTABLE: &str = "kubepods-burstable.slice";
+/// What the groups above them weigh at least: of all pods, where all services of the system are 100, and that one.
+const ABOVE: [(&str, u32); 2] = [("", 200), (BURSTABLE, 300)];
 /// The file of a group's weight.
 const WEIGHT: &str = "cpu.weight";
 
@@ -90,18 +89,18 @@ fn weigh(pods: &Path, logs: &Path, node: &str) -> Result<Vec<(PathBuf, u32)>> {
 /// Whether a group weighed less. One that has ended meanwhile did not.
 fn raise(group: &Path, least: u32) -> io::Result<bool> {
     let path = group.join(WEIGHT);
-    let done = fs::read_to_string(&path).and_then(|text| {
-        let is_less = text.trim().parse::<u32>().is_ok_and(|weight| weight < least);
-        // Truncating means nothing in a cgroup, and the file is never made.
-        is_less.then(|| fs::OpenOptions::new().write(true).truncate(true).open(&path)).transpose()
-    });
-    let written = done.and_then(|file| {
-        let Some(mut file) = file else { return Ok(false) };
-        io::Write::write_all(&mut file, format!("{least}\n").as_bytes()).map(|()| true)
-    });
-    match written {
+    let raised = || {
+        let text = fs::read_to_string(&path)?;
+        if text.trim().parse::<u32>().is_ok_and(|weight| weight < least) {
+            // It is never made: a group has it or has ended.
+            let mut file = OpenOptions::new().write(true).truncate(true).open(&path)?;
+            return file.write_all(format!("{least}\n").as_bytes()).map(|()| true);
+        }
+        Ok(false)
+    };
+    match raised() {
         Err(error)
-            if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ENODEV as i32) =>
+            if [Some(Errno::ENOENT as i32), Some(Errno::ENODEV as i32)].contains(&error.raw_os_error()) =>
         {
             Ok(false)
         }

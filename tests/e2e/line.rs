@@ -50,7 +50,7 @@ fn images_come_from_the_next_node(mesh: &Mesh) {
     }
 }
 
-/// What the kubelet would give etcd is 4 of some 50.
+/// The kubelet would give etcd 4.
 fn the_control_plane_comes_before_other_pods(mesh: &Mesh) {
     let weights = |node: &str, pods: &str| {
         let read = format!(

@@ -25,6 +25,7 @@ pub mod private_file;
 pub mod profile;
 pub mod progress;
 pub mod settings;
+mod signals;
 pub mod snapshot;
 pub mod ssh;
 pub mod state;

@@ -97,10 +97,6 @@ struct Place(PathBuf);
 ///
 /// What failed, and what to do next.
 pub async fn run(context: &Context, verb: &Snapshot, reporter: &Reporter) -> Result<(), Failure> {
-    if matches!(verb, Snapshot::Save { .. } | Snapshot::Restore { .. }) {
-        // Machines that were changed behind their records' backs would stay so.
-        fault::require_none(&context.directory, "there are faults, which no snapshot knows how to undo")?;
-    }
     match verb {
         Snapshot::Save { name } => save::run(context, name, reporter).await,
         Snapshot::Restore { name, timeout } => restore::run(context, name, timeout, reporter).await,
@@ -170,6 +166,11 @@ async fn libvirt_of(deployment: &Deployment, directory: &Directory) -> Result<Li
     let libvirt = Libvirt::default();
     start_libvirt(&libvirt).await?;
     Ok(libvirt)
+}
+
+/// Machines that were changed behind their records' backs would stay so.
+fn require_no_faults(directory: &Directory) -> Result<(), Failure> {
+    fault::require_none(directory, "there are faults, which no snapshot knows how to undo")
 }
 
 async fn state(

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::answers::{self, Good};
 use crate::cli::experiment::Experiment;
 use crate::cli::fault::Fault;
 use crate::cli::mesh::Specs;
+use crate::cli::snapshot::Snapshot;
 use crate::cli::{
     Cli, Config, DeployFile, DeployLibvirt, DeployTarget, DeployUsb, Image, ImageOptions, Site, Verb,
 };
@@ -22,6 +22,7 @@ use crate::gateway::force;
 use crate::profile::{self, LocalPrefix, ProfileName};
 use crate::progress::{self, Output, Reporter};
 use crate::settings::{self, Raw, Settings};
+use crate::signals::{Signals, interrupted};
 use crate::{
     deploy, deps, experiment, explain, fault, image, list, meshfile, node, snapshot, status, teardown,
     timeline, why,
@@ -100,12 +101,14 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the async runtime")?;
-    // An experiment puts right what it did, whoever interrupts it.
-    let sees_to_it = matches!(cli.verb, Verb::Experiment(Experiment::Run(_)));
+    // An experiment puts right what it did, and a mesh that is kept goes on, whoever interrupts it.
+    let sees_to_it =
+        matches!(cli.verb, Verb::Experiment(Experiment::Run(_)) | Verb::Snapshot(Snapshot::Save { .. }));
     let ended = runtime.block_on(async {
         tokio::select! {
             ended = operate(cli) => ended,
-            signal = interruption(), if !sees_to_it => Err(interrupted(signal)),
+            signal = interruption(), if !sees_to_it => Err(interrupted(signal)
+                .next("./teardown removes what a deployment has made so far; the cache is kept")),
         }
     });
     // Whoever interrupts does not wait for a file to be copied to its end.
@@ -115,20 +118,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 
 /// Waits for a signal that asks this process to end.
 async fn interruption() -> &'static str {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
+    match Signals::new() {
+        Ok(mut signals) => signals.next().await,
+        Err(_) => std::future::pending().await,
     }
-}
-
-fn interrupted(signal: &str) -> Failure {
-    let failure = Failure::new(Code::TryAgain, format!("interrupted by {signal}"));
-    failure.next("./teardown removes what a deployment has made so far; the cache is kept")
 }
 
 async fn operate(cli: Cli) -> Result<(), Failure> {

@@ -21,6 +21,7 @@ pub struct Invocation {
     arguments: Vec<OsString>,
     stdin: Vec<u8>,
     limit: Duration,
+    apart: bool,
 }
 
 /// How a command ended.
@@ -92,7 +93,7 @@ impl Invocation {
     /// A command without arguments that must end within `limit`.
     #[must_use]
     pub fn new(program: impl Into<OsString>, limit: Duration) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), stdin: Vec::new(), limit }
+        Self { program: program.into(), arguments: Vec::new(), stdin: Vec::new(), limit, apart: false }
     }
 
     /// The command with more arguments.
@@ -106,6 +107,14 @@ impl Invocation {
     #[must_use]
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.stdin = input.into();
+        self
+    }
+
+    /// The command in a process group of its own: an interrupt from the terminal is for this program, which may have to
+    /// end well what the command is at.
+    #[must_use]
+    pub const fn apart(mut self) -> Self {
+        self.apart = true;
         self
     }
 
@@ -195,7 +204,11 @@ impl Invocation {
 
     fn spawn(&self) -> Result<Child, RunError> {
         let program = find(&self.program).unwrap_or_else(|| PathBuf::from(&self.program));
-        Command::new(program)
+        let mut command = Command::new(program);
+        if self.apart {
+            command.process_group(0);
+        }
+        command
             .args(&self.arguments)
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())

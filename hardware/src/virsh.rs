@@ -345,7 +345,7 @@ impl Virsh {
     }
 
     fn command<const N: usize>(&self, limit: Duration, arguments: [&str; N]) -> Invocation {
-        Invocation::new("virsh", limit).args(["-q", "-c", &self.uri]).args(arguments)
+        Invocation::new("virsh", limit).apart().args(["-q", "-c", &self.uri]).args(arguments)
     }
 }
 

@@ -73,13 +73,16 @@ impl Running {
         let arguments = ssh.arguments(&host);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let mut offset = None;
+            let mut first = None;
             loop {
                 let shell = Command::new(PROGRAM)
-                    // A cut cable must not end it: whoever gives up tells nothing.
+                    // A cut cable must not end it, for whoever gives up tells nothing; a node that has restarted knows nothing
+                    // of the connection, and says so when it hears of it.
                     .args([
                         "-o",
-                        "ServerAliveInterval=0",
+                        "ServerAliveInterval=5",
+                        "-o",
+                        "ServerAliveCountMax=10000",
                         "-o",
                         &format!("ConnectTimeout={}", LOGIN.as_secs()),
                     ])
@@ -95,11 +98,11 @@ impl Running {
                 {
                     let mut lines = BufReader::new(output).lines();
                     while let Ok(Some(line)) = lines.next_line().await {
-                        book.note_line(&line, &mut offset);
+                        book.note_line(&line, &mut first);
                     }
                 }
                 // After a restart its clock counts anew.
-                offset = None;
+                first = None;
                 sleep(RETRY).await;
             }
         });
@@ -134,12 +137,12 @@ impl Book {
     }
 
     /// Takes what the node's shell wrote: `12345.67 200 0.012`, the time by a clock that nobody sets. The first line of a
-    /// shell comes at once, and tells how far that clock is from ours.
-    fn note_line(&self, line: &str, offset: &mut Option<Duration>) {
+    /// shell comes at once: `first` is when that was by its clock and by ours.
+    fn note_line(&self, line: &str, first: &mut Option<(Duration, Duration)>) {
         let Some((uptime, status, took)) = parsed(line) else { return };
         let now = self.begun.elapsed();
-        let offset = offset.get_or_insert_with(|| (uptime + took).saturating_sub(now));
-        let at = uptime.saturating_sub(*offset);
+        let (its, ours) = first.get_or_insert_with(|| (uptime, now.saturating_sub(took)));
+        let at = *ours + uptime.saturating_sub(*its);
         self.push(Question { at, took: (200..300).contains(&status).then_some(took) });
     }
 }
@@ -157,11 +160,11 @@ mod tests {
     #[test]
     fn a_nodes_lines_are_put_on_our_clock() {
         let book = Book::new(Instant::now());
-        let mut offset = None;
-        book.note_line("1000.00 200 0.000", &mut offset);
-        book.note_line("1002.50 000 0.500", &mut offset);
-        book.note_line("what", &mut offset);
-        book.note_line("1003.00 503 0.010", &mut offset);
+        let mut first = None;
+        book.note_line("1000.00 200 0.000", &mut first);
+        book.note_line("1002.50 000 0.500", &mut first);
+        book.note_line("what", &mut first);
+        book.note_line("1003.00 503 0.010", &mut first);
         let trace = book.trace.lock().unwrap().clone();
         let answers: Vec<bool> = trace.questions().iter().map(|question| question.took.is_some()).collect();
         assert_eq!(answers, [true, false, false]);
@@ -169,5 +172,14 @@ mod tests {
             trace.questions().windows(2).map(|two| (two[1].at - two[0].at).as_secs()).collect();
         assert_eq!(gaps, [2, 0]);
         assert!(trace.questions()[0].at < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_node_that_booted_meanwhile_asks_now_and_not_before() {
+        let begun = Duration::from_mins(5);
+        let book = Book::new(Instant::now().checked_sub(begun).unwrap());
+        book.note_line("40.00 200 0.010", &mut None);
+        let at = book.trace.lock().unwrap().questions()[0].at;
+        assert!(at.abs_diff(begun) < Duration::from_secs(5), "{at:?}");
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::course::Course;
-use super::plan::{Bound, Deed, Expectation, Experiment, Measure, Step};
+use super::plan::{Bound, Deed, Expectation, Experiment, Measure, Probe, Step};
 use super::trace::{Tally, Trace, millis};
 use crate::status::columns;
 
@@ -18,7 +18,7 @@ pub struct Report {
     pub experiment: String,
     /// What it is about.
     pub title: String,
-    /// Whether it came to its end and all was as expected.
+    /// Whether it came to its end, all was as expected, and nothing is left of it.
     pub passed: bool,
     /// Why it did not come to its end.
     pub failure: Option<String>,
@@ -64,6 +64,22 @@ pub struct Verdict {
     pub holds: bool,
 }
 
+/// What there is to judge by.
+#[derive(Debug, Clone, Copy)]
+struct Seen<'a> {
+    probes: &'a [Probe],
+    marks: &'a BTreeMap<String, Duration>,
+    traces: &'a BTreeMap<String, Trace>,
+    /// How long the experiment took.
+    took: Duration,
+}
+
+/// From one step to another.
+type Window = (String, String);
+
+/// How long a busy node may take, besides, from one question to the next: an emulated one starts `curl` in seconds.
+const LATENESS: Duration = Duration::from_secs(5);
+
 // === impl Report ===
 
 impl Report {
@@ -75,7 +91,8 @@ impl Report {
         traces: &BTreeMap<String, Trace>,
         (began, took): (u64, Duration),
     ) -> Self {
-        let judge = |expected| Verdict::new(expected, &course.marks, traces);
+        let seen = Seen { probes: &experiment.probes, marks: &course.marks, traces, took };
+        let judge = |expected| Verdict::new(expected, &seen);
         let expectations: Vec<Verdict> = experiment.expectations.iter().map(judge).collect();
         let mut marks: Vec<Mark> =
             experiment.steps.iter().filter_map(|step| Mark::new(step, &course.marks)).collect();
@@ -83,7 +100,9 @@ impl Report {
         Self {
             experiment: experiment.name.clone(),
             title: experiment.title.clone(),
-            passed: course.failure.is_none() && expectations.iter().all(|verdict| verdict.holds),
+            passed: course.failure.is_none()
+                && course.left.is_empty()
+                && expectations.iter().all(|verdict| verdict.holds),
             failure: course.failure.clone(),
             left: course.left.clone(),
             began,
@@ -94,6 +113,27 @@ impl Report {
         }
     }
 
+    /// Whether every probe that something is expected of told all that it was asked for up to now.
+    #[must_use]
+    pub(super) fn is_told(
+        experiment: &Experiment,
+        marks: &BTreeMap<String, Duration>,
+        traces: &BTreeMap<String, Trace>,
+        took: Duration,
+    ) -> bool {
+        let seen = Seen { probes: &experiment.probes, marks, traces, took };
+        experiment.expectations.iter().all(|expected| match &expected.measure {
+            Measure::Time { .. } => true,
+            Measure::Gap { probe, window } | Measure::Answered { probe, window } => {
+                // A step that was not done has no end that could be waited for.
+                let is_over = window
+                    .as_ref()
+                    .is_none_or(|(from, to)| marks.contains_key(from) && marks.contains_key(to));
+                !is_over || seen.of(probe, window.as_ref()).is_some()
+            }
+        })
+    }
+
     /// Why it did not pass, in a few words; none if it did.
     #[must_use]
     pub fn shortcoming(&self) -> Option<String> {
@@ -102,7 +142,10 @@ impl Report {
         }
         let broken: Vec<&str> =
             self.expectations.iter().filter(|verdict| !verdict.holds).map(|verdict| &*verdict.text).collect();
-        (!broken.is_empty()).then(|| format!("not as expected: {}", broken.join("; ")))
+        if !broken.is_empty() {
+            return Some(format!("not as expected: {}", broken.join("; ")));
+        }
+        (!self.left.is_empty()).then(|| format!("could not be put right: {}", self.left.join("; ")))
     }
 
     /// The result for people.
@@ -150,23 +193,19 @@ impl Mark {
 // === impl Verdict ===
 
 impl Verdict {
-    fn new(
-        expected: &Expectation,
-        marks: &BTreeMap<String, Duration>,
-        traces: &BTreeMap<String, Trace>,
-    ) -> Self {
+    fn new(expected: &Expectation, seen: &Seen<'_>) -> Self {
         let time = |time: Duration| time.as_secs_f64() * 1000.0;
         let measured = match &expected.measure {
             Measure::Time { from, to } => {
-                let both = marks.get(from).zip(marks.get(to));
+                let both = seen.marks.get(from).zip(seen.marks.get(to));
                 both.and_then(|(from, to)| to.checked_sub(*from)).map(time)
             }
             Measure::Gap { probe, window } => {
-                let seen = seen(probe, window.as_ref(), marks, traces);
-                seen.and_then(|trace| trace.longest_gap()).map(|(gap, _)| time(gap))
+                let trace = seen.of(probe, window.as_ref());
+                trace.and_then(|trace| trace.longest_gap()).map(|(gap, _)| time(gap))
             }
             Measure::Answered { probe, window } => {
-                seen(probe, window.as_ref(), marks, traces).and_then(|trace| trace.answered())
+                seen.of(probe, window.as_ref()).and_then(|trace| trace.answered())
             }
         };
         let number = |bound: Bound| match bound {
@@ -202,16 +241,23 @@ impl Verdict {
     }
 }
 
-/// What a probe brought, all the time or from one step to another.
-fn seen(
-    probe: &str,
-    window: Option<&(String, String)>,
-    marks: &BTreeMap<String, Duration>,
-    traces: &BTreeMap<String, Trace>,
-) -> Option<Trace> {
-    let trace = traces.get(probe)?;
-    let Some((from, to)) = window else { return Some(trace.clone()) };
-    Some(trace.between(*marks.get(from)?, *marks.get(to)?))
+// === impl Seen ===
+
+impl Seen<'_> {
+    /// What a probe brought, all the time or from one step to another; none where it asked nothing up to the end of that: it
+    /// may have been lost, or not have told yet.
+    fn of(&self, probe: &str, window: Option<&Window>) -> Option<Trace> {
+        let trace = self.traces.get(probe)?;
+        let all = (Duration::ZERO, self.took);
+        let (from, to) = match window {
+            None => all,
+            Some((from, to)) => (*self.marks.get(from)?, *self.marks.get(to)?),
+        };
+        let asked = self.probes.iter().find(|one| one.name == probe)?;
+        let slack = asked.every + asked.timeout + LATENESS;
+        let last = trace.questions().last()?.at;
+        (last + slack >= to).then(|| trace.between(from, to))
+    }
 }
 
 impl std::fmt::Display for Measure {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::condition::{Condition, Witness};
@@ -23,6 +22,7 @@ use crate::exit::{Code, Failure, OrFail as _};
 use crate::fault;
 use crate::fault::words::Wish;
 use crate::progress::Reporter;
+use crate::signals::Signals;
 use crate::ssh::Ssh;
 use crate::status::Observer;
 use crate::timeline::journal::{Act as Noted, Entry, Journal};
@@ -32,6 +32,10 @@ use crate::verbs::Context;
 
 /// All nodes and pods of a small cluster are told of at once.
 const RECORDER_LIMIT: Duration = Duration::from_secs(30);
+/// What a node asked while it could not be reached comes when TCP tries again, a minute after at most.
+const TELLING: Duration = Duration::from_mins(2);
+/// Probes are looked at this often: each writes down by itself.
+const LOOK: Duration = Duration::from_millis(500);
 /// What makes a node a control plane; the first is what Kubernetes before 1.20 had.
 const CONTROL_PLANES: [&str; 2] = ["node-role.kubernetes.io/master", "node-role.kubernetes.io/control-plane"];
 
@@ -48,9 +52,6 @@ pub(super) struct Stage<'a> {
     /// How long a fault stands at most, should nobody undo it.
     longest: Duration,
 }
-
-/// Signals that ask this process to end.
-struct Signals([Signal; 2]);
 
 // === impl Stage ===
 
@@ -123,7 +124,7 @@ impl<'a> Stage<'a> {
                     Act::End => break,
                     Act::Sleep(_) | Act::Ask(_) => tokio::select! {
                         input = self.act(&act) => input,
-                        () = signals.next() => {
+                        _ = signals.next() => {
                             interrupted = true;
                             Input::Interrupted
                         }
@@ -144,10 +145,28 @@ impl<'a> Stage<'a> {
         }
         let took = self.begun.elapsed();
         self.note(format!("experiment {} is over", experiment.name));
-        let traces: BTreeMap<String, Trace> =
-            self.running.iter().map(|(name, running)| (name.clone(), running.trace())).collect();
+        let traces = self.all_told(experiment, &course, took).await;
         let report = Report::new(experiment, &course, &traces, (began, took));
         Ok((report, Some(self.recorder.finish().await)))
+    }
+
+    /// What came of the probes, when nodes that could not be reached have told what they asked meanwhile: for so long.
+    async fn all_told(
+        &self,
+        experiment: &Experiment,
+        course: &Course,
+        took: Duration,
+    ) -> BTreeMap<String, Trace> {
+        let begun = Instant::now();
+        loop {
+            let traces = self.running.iter().map(|(name, running)| (name.clone(), running.trace())).collect();
+            let left = TELLING.saturating_sub(begun.elapsed());
+            if left.is_zero() || Report::is_told(experiment, &course.marks, &traces, took) {
+                return traces;
+            }
+            self.reporter.waiting("what nodes asked while they could not be reached", left);
+            sleep(LOOK.min(left)).await;
+        }
     }
 
     /// Does something that must not be done by half. Whether a signal came meanwhile; a second one is obeyed at once.
@@ -162,7 +181,7 @@ impl<'a> Stage<'a> {
         loop {
             tokio::select! {
                 input = &mut doing => return Ok((input, came)),
-                () = signals.next() => {
+                _ = signals.next() => {
                     if before || came {
                         let message = "interrupted twice: what was done is not put right";
                         return Err(Failure::new(Code::TryAgain, message).next("meshboot fault clear --all"));
@@ -256,23 +275,6 @@ impl<'a> Stage<'a> {
         let noted = Noted::Noted { machines: Vec::new(), text };
         if let Err(error) = Journal::append(&self.context.directory, Entry::now(noted)) {
             self.reporter.warn(&format!("{error:#}"));
-        }
-    }
-}
-
-// === impl Signals ===
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).or_fail(Code::Software);
-        Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
         }
     }
 }

@@ -13,11 +13,12 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use super::save::copy;
-use super::{Place, Record, check_room, libvirt_of, taken};
+use super::{Place, Record, check_room, libvirt_of, require_no_faults, taken};
 use crate::deployment::Deployment;
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::Reporter;
 use crate::settings;
+use crate::ssh::Ssh;
 use crate::status::{MachineView, Observation, Observer};
 use crate::timeline::journal::{Act, Entry, Journal};
 use crate::verbs::Context;
@@ -46,6 +47,7 @@ pub(super) async fn run(
         .map_err(|problem| Failure::new(Code::Usage, format!("--timeout: {problem}")))?;
     let directory = &context.directory;
     let _lock = directory.lock()?;
+    require_no_faults(directory)?;
     let now = directory.require()?;
     let place = Place::of(directory, name);
     let Some(record) = place.load()? else { return Err(place.missing(directory)) };
@@ -103,6 +105,11 @@ impl Restoring<'_> {
             let name = machine.name.as_str();
             copy(&self.place.disk(machine), &layout.disk(name)).await?;
             copy(&self.place.nvram(machine), &layout.nvram(name)).await?;
+        }
+        // Host keys are on the disks: whoever was installed anew since has its old one again.
+        let ssh = Ssh::new(directory);
+        for machine in &deployment.machines {
+            ssh.forget(machine.name.as_str()).or_fail(Code::Io)?;
         }
         self.reporter.stage("memory");
         let powered = self.record.powered.iter().filter_map(|powered| {

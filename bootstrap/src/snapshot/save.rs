@@ -1,6 +1,6 @@
 //! Keeps a mesh.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt as _;
 
 use anyhow::Context as _;
@@ -10,14 +10,18 @@ use hardware::process::Invocation;
 use hardware::virsh::DomainState;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
+use nix::unistd::syncfs;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Place, Powered, RECORD, Record, VERSION, check_room, libvirt_of, state, taken};
+use super::{
+    Place, Powered, RECORD, Record, VERSION, check_room, libvirt_of, require_no_faults, state, taken,
+};
 use crate::deployment::{Deployment, MachineRecord};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::private_file;
 use crate::progress::Reporter;
+use crate::signals::Signals;
 use crate::timeline::journal::{Act, Entry, Journal};
 use crate::verbs::Context;
 
@@ -34,10 +38,12 @@ pub(crate) struct Saved {
     seconds: f64,
 }
 
-/// `snapshot save`.
+/// `snapshot save`. A signal ends it, and the mesh goes on all the same.
 pub(super) async fn run(context: &Context, name: &str, reporter: &Reporter) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
     let directory = &context.directory;
     let _lock = directory.lock()?;
+    require_no_faults(directory)?;
     let deployment = directory.require()?;
     let place = Place::of(directory, name);
     if place.load()?.is_some() {
@@ -55,6 +61,7 @@ pub(super) async fn run(context: &Context, name: &str, reporter: &Reporter) -> R
         let running = match state(&libvirt, &deployment, machine).await? {
             DomainState::Running => true,
             DomainState::Other(words) if words == "paused" => false,
+            DomainState::Off if place.memory(machine).exists() => return Err(half_saved(&place, machine)),
             DomainState::Off => continue,
             DomainState::Missing | DomainState::Other(_) => {
                 let message = format!("{} is neither on nor off", machine.name);
@@ -80,15 +87,23 @@ pub(super) async fn run(context: &Context, name: &str, reporter: &Reporter) -> R
 
     let at = Timestamp::now();
     let saving = Saving { deployment: &deployment, libvirt: &libvirt, place: &place, reporter };
-    let kept = saving.keep(&powered, layout).await;
+    let kept = saving.keep(&powered, layout, &mut signals).await;
     // Whatever happened, the mesh goes on.
-    let resumed = saving.go_on(&powered).await;
-    kept?;
-    resumed?;
+    signals.whole(saving.go_on(&powered)).await?;
+    if let Err(failure) = kept {
+        // Memories of machines that run again are good for nothing.
+        fs::remove_dir_all(&place.0)
+            .with_context(|| format!("cannot remove {}", place.0.display()))
+            .or_fail(Code::Io)?;
+        return Err(failure.next("no snapshot was made, and the mesh goes on"));
+    }
     let powered =
         powered.iter().map(|(machine, running)| Powered { machine: machine.number, running: *running });
     let record = Record { version: VERSION, at, deployment: deployment.clone(), powered: powered.collect() };
     let text = serde_json::to_vec_pretty(&record).context("cannot write the snapshot's record")?;
+    // The record says that all else is there.
+    let what = || format!("cannot write {}", place.0.display());
+    File::open(&place.0).and_then(|folder| Ok(syncfs(folder)?)).with_context(what).or_fail(Code::Io)?;
     private_file::replace(&place.0.join(RECORD), &text).or_fail(Code::Io)?;
     Journal::append(
         directory,
@@ -113,7 +128,12 @@ struct Saving<'a> {
 
 impl Saving<'_> {
     /// Pauses all, then writes memories and disks.
-    async fn keep(&self, powered: &[(MachineRecord, bool)], layout: Layout<'_>) -> Result<(), Failure> {
+    async fn keep(
+        &self,
+        powered: &[(MachineRecord, bool)],
+        layout: Layout<'_>,
+        signals: &mut Signals,
+    ) -> Result<(), Failure> {
         self.reporter.stage("memory");
         for (machine, running) in powered {
             if *running {
@@ -124,34 +144,84 @@ impl Saving<'_> {
         for (machine, _) in powered {
             self.reporter.line(&format!("{}: {} MiB", machine.name, machine.size.memory_mib));
             let (domain, memory) = (self.deployment.domain(machine), self.place.memory(machine));
-            self.libvirt.virsh.save_domain(&domain, &memory).await.or_fail(Code::Io)?;
+            let save = async { self.libvirt.virsh.save_domain(&domain, &memory).await.or_fail(Code::Io) };
+            // libvirt would go on with it, and nothing else can be done to the machine meanwhile.
+            signals.whole(save).await?;
         }
         self.reporter.stage("disks");
         for machine in &self.deployment.machines {
             let name = machine.name.as_str();
-            copy(&layout.disk(name), &self.place.disk(machine)).await?;
-            copy(&layout.nvram(name), &self.place.nvram(machine)).await?;
+            signals.until(copy(&layout.disk(name), &self.place.disk(machine))).await?;
+            signals.until(copy(&layout.nvram(name), &self.place.nvram(machine))).await?;
         }
         Ok(())
     }
 
-    /// Machines whose memory was written have lost their power and are put back; all that ran run again.
+    /// Machines whose memory was written have lost their power and are put back; all that ran run again. One that cannot
+    /// keeps none of the others.
     async fn go_on(&self, powered: &[(MachineRecord, bool)]) -> Result<(), Failure> {
         self.reporter.stage("going on");
+        let mut problems = Vec::new();
         for (machine, _) in powered {
-            if state(self.libvirt, self.deployment, machine).await? == DomainState::Off {
-                let memory = self.place.memory(machine);
-                self.libvirt.virsh.restore_domain(&memory).await.or_fail(Code::Io)?;
+            if let Err(failure) = self.put_back(machine).await {
+                problems.push(failure.message());
             }
         }
         for (machine, _) in powered.iter().filter(|(_, running)| *running) {
-            let domain = self.deployment.domain(machine);
-            if state(self.libvirt, self.deployment, machine).await? != DomainState::Running {
-                self.libvirt.virsh.resume_domain(&domain).await.or_fail(Code::Unavailable)?;
+            if let Err(failure) = self.resume(machine).await {
+                problems.push(failure.message());
             }
         }
-        Ok(())
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let message = format!("not every machine goes on: {}", problems.join("; "));
+        let next = format!(
+            "`virsh restore` with the files in {} gives machines that are off their memory back, `virsh resume` lets those \
+             go on that are paused",
+            self.place.0.display()
+        );
+        Err(Failure::new(Code::Unavailable, message).next(next))
     }
+
+    async fn put_back(&self, machine: &MachineRecord) -> Result<(), Failure> {
+        if state(self.libvirt, self.deployment, machine).await? != DomainState::Off {
+            return Ok(());
+        }
+        let memory = self.place.memory(machine);
+        if !memory.exists() {
+            let message = format!("{} lost its power before its memory was written", machine.name);
+            return Err(Failure::new(Code::Unavailable, message));
+        }
+        self.libvirt.virsh.restore_domain(&memory).await.or_fail(Code::Io)
+    }
+
+    async fn resume(&self, machine: &MachineRecord) -> Result<(), Failure> {
+        match state(self.libvirt, self.deployment, machine).await? {
+            // Why was said.
+            DomainState::Running | DomainState::Off | DomainState::Missing => Ok(()),
+            DomainState::Other(_) => {
+                let domain = self.deployment.domain(machine);
+                self.libvirt.virsh.resume_domain(&domain).await.or_fail(Code::Unavailable)
+            }
+        }
+    }
+}
+
+/// The only copy of its memory lies where the snapshot is to be.
+fn half_saved(place: &Place, machine: &MachineRecord) -> Failure {
+    let memory = place.memory(machine);
+    let message = format!(
+        "a snapshot of this name was begun and not ended: {} is off, and its memory is in {}",
+        machine.name,
+        memory.display()
+    );
+    let next = format!(
+        "`virsh restore {}` lets it go on where it was; otherwise remove {} first",
+        memory.display(),
+        place.0.display()
+    );
+    Failure::new(Code::Data, message).next(next)
 }
 
 /// Copies a file whose holes stay holes, without copying at all where the file system can share.

@@ -65,7 +65,8 @@ fn report(marks: &[(&str, u64)], web: &[(u64, bool)], failure: Option<&str>) -> 
 
 #[test]
 fn what_is_within_its_bounds_passes() {
-    let report = report(&[("plug", 5), ("not-ready", 46), ("power", 47)], &[(0, true), (100, false)], None);
+    let report =
+        report(&[("plug", 5), ("not-ready", 46), ("power", 47)], &[(0, true), (61_000, false)], None);
     assert!(report.passed && report.shortcoming().is_none(), "{report:?}");
     let text = report.text();
     for told in [
@@ -82,20 +83,37 @@ fn what_is_within_its_bounds_passes() {
 
 #[test]
 fn what_is_out_of_bounds_or_was_not_measured_does_not() {
-    let slow = report(&[("plug", 5), ("not-ready", 66)], &[(0, true)], None);
+    let slow = report(&[("plug", 5), ("not-ready", 66)], &[(61_000, true)], None);
     assert_eq!(slow.shortcoming().unwrap(), "not as expected: from plug to not-ready");
     let never = report(&[("plug", 5)], &[(0, true)], Some("line 12: not within 2m"));
     assert!(!never.passed);
     assert_eq!(never.shortcoming().unwrap(), "line 12: not within 2m");
     assert_eq!(never.expectations[0].measured, None);
     assert!(never.text().contains("not measured"), "{}", never.text());
-    let deaf = report(&[("plug", 5), ("not-ready", 6)], &[(0, false)], None);
+    let deaf = report(&[("plug", 5), ("not-ready", 6)], &[(61_000, false)], None);
     assert_eq!(deaf.shortcoming().unwrap(), "not as expected: answers of web");
+    // All that it asked was answered, and then it asked nothing more.
+    let lost = report(&[("plug", 5), ("not-ready", 6)], &[(0, true), (40_000, true)], None);
+    assert_eq!(lost.shortcoming().unwrap(), "not as expected: answers of web");
+    assert_eq!(lost.expectations.iter().filter(|verdict| verdict.measured.is_none()).count(), 1);
+}
+
+#[test]
+fn what_could_not_be_put_right_is_no_success() {
+    let experiment = good(GOOD);
+    let mut course = Course::new(experiment.steps.clone());
+    course.marks =
+        [("plug", 5), ("not-ready", 46)].map(|(name, at)| (name.to_owned(), Duration::from_secs(at))).into();
+    course.left = vec!["the plug of node2".to_owned()];
+    let traces = BTreeMap::from([("web".to_owned(), trace(&[(61_000, true)]))]);
+    let report = Report::new(&experiment, &course, &traces, (0, Duration::from_millis(61_500)));
+    assert!(!report.passed && report.expectations.iter().all(|verdict| verdict.holds), "{report:?}");
+    assert_eq!(report.shortcoming().unwrap(), "could not be put right: the plug of node2");
 }
 
 #[test]
 fn the_result_is_told_to_programs_in_milliseconds() {
-    let report = report(&[("plug", 5), ("not-ready", 46)], &[(0, true)], None);
+    let report = report(&[("plug", 5), ("not-ready", 46)], &[(61_000, true)], None);
     let value = serde_json::to_value(&report).unwrap();
     assert_eq!(value["marks"][1], json!({"name": "not-ready", "text": "node2 is NotReady", "at": 46_000}));
     assert_eq!(value["expectations"][0]["measured"], 41_000.0);

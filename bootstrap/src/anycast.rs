@@ -4,8 +4,10 @@
 //! routing daemon announces what is on `lo`. Withdrawn at once when the service refuses, and after some silence
 //! when it does not answer.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -59,58 +61,102 @@ pub struct AnycastStatus {
 pub async fn keep(
     anycasts: Vec<Anycast>,
     status: watch::Sender<Vec<AnycastStatus>>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let (connection, netlink, _) = rtnetlink::new_connection().context("cannot open netlink")?;
     let connection = tokio::spawn(connection);
     let lo = Loopback::find(&netlink).await?;
 
-    let mut kept: Vec<(Anycast, Health)> = anycasts.into_iter().map(|one| (one, Health::default())).collect();
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !*stop.borrow() {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stop.changed() => break,
-        }
-        let answers = futures::future::join_all(kept.iter().map(|(anycast, _)| anycast.ask())).await;
-        for ((anycast, health), outcome) in kept.iter_mut().zip(answers) {
-            let held = health.held();
-            health.observe(outcome);
-            if health.held() == held {
-                continue;
-            }
-            let done = if held { lo.remove(anycast.address).await } else { lo.add(anycast.address).await };
-            match done {
-                Ok(()) if held => tracing::warn!(name = anycast.name, address = %anycast.address,
-                    reason = health.reason(), "anycast address withdrawn"),
-                Ok(()) => {
-                    tracing::info!(name = anycast.name, address = %anycast.address, "anycast address held")
-                }
-                Err(error) => {
-                    tracing::warn!(name = anycast.name, address = %anycast.address, "{error:#}");
-                    health.undo();
-                }
-            }
-        }
-        let here = kept.iter().filter(|(anycast, _)| anycast.is_here());
-        let seen = here.map(|(anycast, health)| AnycastStatus {
-            name: anycast.name.clone(),
-            address: anycast.address,
-            held: health.held(),
-            reason: health.reason().map(str::to_owned),
-        });
-        status.send_replace(seen.collect());
-    }
-    for (anycast, health) in &kept {
-        if health.held()
-            && let Err(error) = lo.remove(anycast.address).await
-        {
-            tracing::warn!(name = anycast.name, address = %anycast.address, "{error:#}");
-        }
-    }
+    let board = Board { status, all: Mutex::default() };
+    // Each for itself: a service that does not answer keeps no other's address.
+    let kept = anycasts.iter().enumerate().map(|(place, anycast)| {
+        let one = Kept { anycast, lo: &lo, health: Health::default() };
+        let (board, stop) = (&board, stop.clone());
+        one.tend(move |status| board.put(place, status), stop)
+    });
+    futures::future::join_all(kept).await;
     connection.abort();
     Ok(())
+}
+
+/// What is told of all addresses, each in its place.
+struct Board {
+    status: watch::Sender<Vec<AnycastStatus>>,
+    all: Mutex<BTreeMap<usize, AnycastStatus>>,
+}
+
+/// An address that is put on `lo` and taken away.
+struct Kept<'a> {
+    anycast: &'a Anycast,
+    lo: &'a Loopback<'a>,
+    health: Health,
+}
+
+// === impl Board ===
+
+impl Board {
+    /// Has one address told of in another way, or not any more.
+    fn put(&self, place: usize, status: Option<AnycastStatus>) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        match status {
+            Some(status) => drop(all.insert(place, status)),
+            None => drop(all.remove(&place)),
+        }
+        self.status.send_replace(all.values().cloned().collect());
+    }
+}
+
+// === impl Kept ===
+
+impl Kept<'_> {
+    async fn tend(mut self, tell: impl Fn(Option<AnycastStatus>), mut stop: watch::Receiver<bool>) {
+        let Anycast { name, address, .. } = self.anycast;
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !*stop.borrow() {
+            let asked = async {
+                ticks.tick().await;
+                self.anycast.ask().await
+            };
+            let outcome = tokio::select! {
+                outcome = asked => outcome,
+                _ = stop.changed() => break,
+            };
+            self.heed(outcome).await;
+            tell(self.anycast.is_here().then(|| AnycastStatus {
+                name: name.clone(),
+                address: *address,
+                held: self.health.held(),
+                reason: self.health.reason().map(str::to_owned),
+            }));
+        }
+        if self.health.held()
+            && let Err(error) = self.lo.remove(*address).await
+        {
+            tracing::warn!(name, %address, "{error:#}");
+        }
+    }
+
+    /// Takes an answer down, and puts the address on `lo` or takes it away if it says so.
+    async fn heed(&mut self, outcome: Outcome) {
+        let Anycast { name, address, .. } = self.anycast;
+        let held = self.health.held();
+        self.health.observe(outcome);
+        if self.health.held() == held {
+            return;
+        }
+        let done = if held { self.lo.remove(*address).await } else { self.lo.add(*address).await };
+        match done {
+            Ok(()) if held => {
+                tracing::warn!(name, %address, reason = self.health.reason(), "anycast address withdrawn");
+            }
+            Ok(()) => tracing::info!(name, %address, "anycast address held"),
+            Err(error) => {
+                tracing::warn!(name, %address, "{error:#}");
+                self.health.undo();
+            }
+        }
+    }
 }
 
 // === impl Anycast ===

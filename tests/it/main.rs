@@ -7,6 +7,7 @@
     reason = "a test that cannot go on says where, and what it saw"
 )]
 
+mod anycast;
 mod cli;
 mod conformance;
 mod control_planes;
@@ -14,6 +15,7 @@ mod docs;
 mod fault;
 mod floor_plan;
 mod ignition;
+mod initrd;
 mod join;
 mod libvirt;
 mod netboot;

@@ -26,6 +26,7 @@ use crate::cli::fault::Fault;
 use crate::deployment::{Deployment, Directory, MachineRecord};
 use crate::exit::{Code, Failure, OrFail as _};
 use crate::progress::Reporter;
+use crate::ssh::Host;
 use crate::verbs::Context;
 
 pub mod agenda;
@@ -194,6 +195,7 @@ pub async fn forget_machine(
     let cables = deployment.cables_of(machine.number);
     let taps: Vec<String> =
         cables.flat_map(hardware::Cable::ends).map(|end| deployment.id.tap(end)).collect();
+    let stays = |host: &Host| host.name != machine.name.as_str();
     for record in site.folder.records().or_fail(Code::Io)? {
         if !record.asked.machines().iter().any(|name| name == machine.name.as_str()) {
             continue;
@@ -202,7 +204,7 @@ pub async fn forget_machine(
         let done = if matches!(record.asked, Asked::Partition { .. }) {
             site.shrink(record.id, &taps).await
         } else {
-            site.abandon(record.id, "its machine was removed").await
+            site.abandon(record.id, "its machine was removed", stays).await
         };
         done.or_fail(Code::Unavailable)?;
     }
@@ -217,7 +219,7 @@ pub async fn forget_machine(
 pub async fn abandon(directory: &Directory) -> Result<(), Failure> {
     let site = Site::new(directory);
     for entry in site.folder.read().or_fail(Code::Io)? {
-        site.abandon(entry.id(), "its deployment was removed").await.or_fail(Code::Unavailable)?;
+        site.abandon(entry.id(), "its deployment was removed", |_| false).await.or_fail(Code::Unavailable)?;
     }
     Ok(())
 }

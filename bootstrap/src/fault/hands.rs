@@ -73,10 +73,9 @@ impl Hands {
     /// # Errors
     ///
     /// What could not be done.
-    pub async fn renew(&self, domain: &str, standing: &[Record]) -> Result<()> {
-        let steps = standing.iter().flat_map(|record| &record.apply);
-        let lost = steps.filter(|step| matches!(step, Step::Shape { domain: of, .. } if of == domain));
-        let lost: Vec<Step> = lost.cloned().collect();
+    pub async fn renew(&self, domain: &str, standing: &Record) -> Result<()> {
+        let is_lost = |step: &&Step| matches!(step, Step::Shape { domain: of, .. } if of == domain);
+        let lost: Vec<Step> = standing.apply.iter().filter(is_lost).cloned().collect();
         self.run_all(&lost).await
     }
 

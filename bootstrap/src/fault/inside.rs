@@ -148,7 +148,7 @@ fn of_clock(by: i64, id: FaultId) -> Deeds {
     let mark = format!("{MEMORY}/{id}.set");
     let set = |by: i64| format!("date -s '{by:+} seconds' >/dev/null");
     Deeds {
-        make: format!("[ -e {mark} ] || {{ : >{mark}; {}; }}", set(by)),
+        make: format!("[ -e {mark} ] || {{ : >{mark}; {} || {{ rm -f {mark}; exit 3; }}; }}", set(by)),
         undo: format!("if rm {mark} 2>/dev/null; then {}; fi", set(-by)),
     }
 }

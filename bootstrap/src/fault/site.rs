@@ -11,6 +11,7 @@ use super::moment::Moment;
 use super::record::{Entry, FaultId, Folder, Record, State, Trouble};
 use super::step::Step;
 use crate::deployment::Directory;
+use crate::ssh::Host;
 use crate::timeline::journal::{self, Act, Journal};
 
 /// Whoever does a fault's steps has limits of his own, which are shorter.
@@ -59,6 +60,7 @@ impl Site {
                 });
             }
         }
+        self.renew_all(&record.apply).await;
         let stands = || -> Result<Record> {
             record.begun = Moment::now()?;
             record.state = State::Standing;
@@ -114,16 +116,24 @@ impl Site {
         Ok(true)
     }
 
-    /// Forgets a fault of machines that are about to be removed, and takes away what would outlive them on this computer.
+    /// Forgets a fault of machines that are about to be removed, and takes away what would outlive them: on this computer,
+    /// and as far as they can be reached on those machines that `stay`.
     ///
     /// # Errors
     ///
-    /// What could not be taken away, or a record that cannot be removed.
-    pub async fn abandon(&self, id: FaultId, why: &str) -> Result<()> {
+    /// What could not be taken away from this computer, or a record that cannot be removed.
+    pub async fn abandon(&self, id: FaultId, why: &str, stays: impl Fn(&Host) -> bool) -> Result<()> {
         let Some(_held) = self.hold(id).await? else { return Ok(()) };
         if let Some(Entry::Known(record)) = self.folder.entry(id) {
-            let outlive = record.undo.into_iter().filter(|step| matches!(step, Step::Pass { .. }));
-            self.hands.run_all(&outlive.collect::<Vec<_>>()).await?;
+            // A tap outlives its cable: the port has the next one in it some time.
+            let is_here = |step: &Step| matches!(step, Step::Pass { .. } | Step::Unshape { .. });
+            let (here, others): (Vec<Step>, Vec<Step>) = record.undo.into_iter().partition(is_here);
+            self.hands.run_all(&here).await?;
+            let is_left = |step: &Step| matches!(step, Step::Inside { host, .. } if stays(host));
+            let left: Vec<Step> = others.into_iter().filter(is_left).collect();
+            if let Err(error) = self.hands.run_all(&left).await {
+                tracing::warn!("{error:#}");
+            }
         }
         self.note(Act::FaultUndone { id: id.to_string(), why: why.to_owned() });
         self.folder.remove(id)
@@ -182,9 +192,20 @@ impl Site {
     ///
     /// What could not be done.
     pub async fn renew(&self, domain: &str) -> Result<()> {
-        let standing: Vec<Record> =
-            self.folder.records()?.into_iter().filter(|record| record.state == State::Standing).collect();
-        self.hands.renew(domain, &standing).await
+        for Record { id, state, .. } in self.folder.records()? {
+            // Who is at work at one may be who asks for this, and is not standing then.
+            if state != State::Standing {
+                continue;
+            }
+            let Some(_held) = self.hold(id).await? else { continue };
+            // Between the two looks somebody may have ended it.
+            if let Some(Entry::Known(record)) = self.folder.entry(id)
+                && record.state == State::Standing
+            {
+                self.hands.renew(domain, &record).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Holds a fault, unless there is none: a lock that nobody needs any more must not be left behind.
@@ -216,18 +237,23 @@ impl Site {
             self.folder.write(&record)?;
             return Err(error.context(format!("cannot undo {id}, {}", record.asked)));
         }
-        for step in &record.undo {
+        self.renew_all(&record.undo).await;
+        // What never stood was never told of.
+        if why != Why::Failed && why != Why::CutOff {
+            self.note(Act::FaultUndone { id: id.to_string(), why: why.to_string() });
+        }
+        self.folder.remove(id)
+    }
+
+    /// What stands at cables of machines that these steps gave power is done again.
+    async fn renew_all(&self, done: &[Step]) {
+        for step in done {
             if let Step::PowerOn { domain } = step
                 && let Err(error) = self.renew(domain).await
             {
                 tracing::warn!("{error:#}");
             }
         }
-        // What never stood was never told of.
-        if why != Why::Failed && why != Why::CutOff {
-            self.note(Act::FaultUndone { id: id.to_string(), why: why.to_string() });
-        }
-        self.folder.remove(id)
     }
 
     /// Writes an act down. That it could not be written changes nothing of what was done.

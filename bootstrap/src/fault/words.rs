@@ -15,6 +15,8 @@ use crate::settings::{duration, octets};
 const SHORTEST: Duration = Duration::from_millis(100);
 /// libvirt takes that long for both ends of a cable, on a busy computer.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+/// Clocks are not set farther, in seconds: before 1970 there is no time, and no certificate outlives twenty years.
+const FARTHEST: i64 = 20 * 366 * 24 * 60 * 60;
 /// What a slow disk is unless something else is said: an old memory card's pace.
 const SLOW: Pace = Pace { octets: 1 << 20, operations: 50 };
 
@@ -348,6 +350,9 @@ impl Reader<'_> {
             let time = duration(time)?;
             let seconds = i64::try_from(time.as_secs()).ok().filter(|_| time.subsec_nanos() == 0);
             let seconds = seconds.ok_or_else(|| format!("`{word}`: a clock is set by whole seconds"))?;
+            if seconds > FARTHEST {
+                return Err(format!("`{word}`: a clock is set by twenty years at most"));
+            }
             Ok(sign * seconds)
         };
         self.take(read())

@@ -36,6 +36,7 @@ END
 cat >/run/bin/date <<END
 #!/bin/sh
 echo "date \$*" >>'$1/told'
+[ ! -e '$1/no-clock' ]
 END
 chmod +x /run/bin/*
 export PATH="/run/bin:$PATH"
@@ -182,6 +183,12 @@ fn a_clock_is_set_once_and_set_back_once() -> Result<()> {
     // After a restart there is nothing to set back.
     node.works(&[&undo])?;
     ensure!(node.told().matches("date").count() == 2, "{}", node.told());
+    // Nor if it was not set: to set it back would be the fault.
+    fs::write(node.0.path().join("no-clock"), "")?;
+    let fails = format!("if (\n{make}\n); then exit 9; fi");
+    node.works(&[&fails, &undo])?;
+    let last = node.told().lines().rfind(|line| line.starts_with("date")).map(str::to_owned);
+    ensure!(last.as_deref() == Some("date -s -90 seconds"), "{}", node.told());
     Ok(())
 }
 

@@ -135,6 +135,7 @@ fn every_mistake_is_told_at_once() {
         ("service routing node1", "say --for how long"),
         ("clock node1 1h", "neither forward nor back"),
         ("clock node1 +500ms", "whole seconds"),
+        ("clock node1 -500000h", "twenty years at most"),
         ("disk node1 empty", "no trouble of a disk"),
         ("disk node1 full --iops 5", "how slow a disk is"),
         ("node wipe seed", "boots from its disk"),

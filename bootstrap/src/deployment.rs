@@ -248,6 +248,14 @@ impl Directory {
 // === impl Deployment ===
 
 impl Deployment {
+    /// Takes note that it has come to its end: every machine was Ready, or the stick was written.
+    pub fn complete(&mut self) {
+        self.complete = true;
+        for machine in &mut self.machines {
+            machine.pending = false;
+        }
+    }
+
     /// A deployment that nothing was made of yet.
     #[must_use]
     pub fn new(id: DeploymentId, site: SiteId, addresses: AddressPlan, seed: Machine) -> Self {

@@ -116,9 +116,17 @@ impl Libvirt {
         };
         match object {
             Object::Network(network) => {
-                let xml = xml::network(network, &plan.owner);
-                let describe = self.virsh.define_network(&xml).await;
-                describe.map_err(failed(&format!("network {}", network.name)))?;
+                // What was interrupted on the way is gone on with; libvirt defines no network twice.
+                let known = self.virsh.networks().await.map_err(failed("the networks that there are"))?;
+                if !known.contains(&network.name) {
+                    let describe = self.virsh.define_network(&xml::network(network, &plan.owner)).await;
+                    describe.map_err(failed(&format!("network {}", network.name)))?;
+                }
+                let running =
+                    self.virsh.running_networks().await.map_err(failed("the networks that are up"))?;
+                if running.contains(&network.name) {
+                    return Ok(());
+                }
                 let start = self.virsh.start_network(&network.name);
                 start.await.map_err(failed(&format!("network {} on bridge {}", network.name, network.bridge)))
             }

@@ -18,7 +18,7 @@ const CERTIFIED: Duration = Duration::from_secs(180);
 #[ignore = "needs libvirt and minutes: cargo xtask vm"]
 fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     let before = libvirt_objects();
-    let mesh = Mesh::deploy(&LINE);
+    let mesh = Mesh::deploy_late(&LINE);
 
     assert_eq!(mesh.ready_nodes(), ["node1", "node2", "seed"]);
     let status = mesh.status();

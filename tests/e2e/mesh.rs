@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use bootstrap::gateway::settings::STATUS_PORT;
@@ -13,6 +13,8 @@ use tests::answers;
 const ATTACH: &str = "MESHBOOT_TEST_ATTACH";
 /// Between two looks: each asks machines that have little time to answer.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// No seed is Ready so soon after its power came.
+const TOO_SHORT: &str = "20s";
 /// A seed sees by itself that a node is Ready.
 const REVOKED: Duration = Duration::from_secs(60);
 /// How far the clocks of machines may be from this computer's.
@@ -29,6 +31,15 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
+fn deploy(arguments: &[&str], settings: &[(&str, &str)]) -> ExitStatus {
+    let start = Instant::now();
+    let mut command = Command::new(root().join("deploy"));
+    command.args(arguments).envs(settings.iter().copied()).current_dir(root()).stdin(Stdio::null());
+    let status = command.status().unwrap();
+    eprintln!("deploy {}: {status} after {} s", arguments.join(" "), start.elapsed().as_secs());
+    status
+}
+
 impl Mesh {
     /// `./deploy` with these arguments, and what it says on the terminal.
     pub(crate) fn deploy(arguments: &[&str]) -> Self {
@@ -41,16 +52,26 @@ impl Mesh {
             return Self { torn_down: true };
         }
         let mesh = Self { torn_down: false };
-        let start = Instant::now();
-        let mut command = Command::new(root().join("deploy"));
-        command.args(arguments).envs(settings.iter().copied()).current_dir(root()).stdin(Stdio::null());
-        let status = command.status().unwrap();
-        eprintln!("deploy {}: {status} after {} s", arguments.join(" "), start.elapsed().as_secs());
+        let status = deploy(arguments, settings);
         if !status.success() {
             mesh.show_consoles();
         }
         assert!(status.success());
         mesh
+    }
+
+    /// `./deploy` of a file that runs out of time, and once more, which goes on with what is there.
+    pub(crate) fn deploy_late(arguments: &[&str]) -> Self {
+        if std::env::var_os(ATTACH).is_some() {
+            return Self { torn_down: true };
+        }
+        let mut late = Self { torn_down: false };
+        assert_eq!(deploy(arguments, &[("MESHBOOT_LIBVIRT_TIMEOUT", TOO_SHORT)]).code(), Some(75));
+        let told = meshboot(&[&["deploy"], arguments, &["--dry-run"]].concat());
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(told.contains("~ seed: it never was Ready; it is given power, and waited for"), "{told}");
+        late.torn_down = true;
+        Self::deploy(arguments)
     }
 
     /// `kubectl`, with the mesh's own credentials; what it printed.
@@ -239,7 +260,7 @@ impl Drop for Mesh {
 }
 
 /// `./teardown`.
-pub(crate) fn teardown() -> std::process::ExitStatus {
+pub(crate) fn teardown() -> ExitStatus {
     Command::new(root().join("teardown")).stdin(Stdio::null()).status().unwrap()
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hardware::firmware::Firmware;
-use hardware::plan::{Size, Uplink};
+use hardware::plan::{Object, Size, Uplink};
 use hardware::process::{Invocation, find};
 use hardware::profile::MESH_PORTS;
 use hardware::topology::cables;
@@ -100,6 +100,14 @@ async fn make_and_use(libvirt: &Libvirt, plan: &Plan) -> Result<()> {
     fs::File::create(&seed_disk.disk)?.set_len(1 << 20)?;
     for object in &plan.objects {
         libvirt.make(plan, object).await?;
+    }
+    // An interrupted attempt is begun again, with networks that are defined and up or down.
+    for (number, network) in plan.networks().enumerate() {
+        if number == 0 {
+            libvirt.virsh.destroy_network(&network.name).await?;
+        }
+        libvirt.make(plan, &Object::Network(network.clone())).await?;
+        ensure!(libvirt.virsh.running_networks().await?.contains(&network.name));
     }
     let found = libvirt.survey().await?;
     let ours = found.iter().filter(|object| object.owner == plan.owner).count();

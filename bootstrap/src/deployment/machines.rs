@@ -29,6 +29,9 @@ pub struct MachineRecord {
     /// What is wanted of its node.
     #[serde(default)]
     pub node: NodeSpec,
+    /// Whether it was made and nobody has seen it Ready since.
+    #[serde(default)]
+    pub pending: bool,
 }
 
 // === impl MachineRecord ===
@@ -151,6 +154,7 @@ pub(crate) mod tests {
             disk: 10 << 30,
             ports: MESH_PORTS,
             node: NodeSpec::default(),
+            pending: false,
         };
         (0..=nodes).map(MachineNumber).map(record).collect()
     }

@@ -126,6 +126,7 @@ impl WantedMachine {
             disk: self.disk,
             ports: self.ports,
             node: self.node.clone(),
+            pending: true,
         }
     }
 }

@@ -67,6 +67,11 @@ pub enum Change {
         /// The other.
         far: Socket,
     },
+    /// A machine was made, and nobody has seen it Ready since: it is given power and waited for.
+    Finish {
+        /// Its name.
+        name: String,
+    },
     /// A machine has other memory, processors or images: its power is cut and given again.
     Resize {
         /// Its name.
@@ -340,6 +345,9 @@ impl fmt::Display for Change {
                 write!(f, "+ machine {name} of {}{role}", size(u64::from(*memory_mib) << 20))
             }
             Self::AddCable { near, far } => write!(f, "+ cable {near} - {far}"),
+            Self::Finish { name } => {
+                write!(f, "~ {name}: it never was Ready; it is given power, and waited for")
+            }
             Self::Resize { name, what } => write!(f, "~ {name}: {what}; its power is cut and given again"),
             Self::Rejoin { name, what } => {
                 write!(f, "~ {name}: {what}; its power is cut and given again, and it joins anew")

@@ -34,6 +34,7 @@ pub(crate) struct Reserved {
 
 /// `node add`.
 pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporter) -> Result<(), Failure> {
+    let limit = power::time_to_be_ready(options.timeout.as_deref())?;
     let _lock = context.directory.lock()?;
     let deployment = context.directory.require()?;
     if deployment.stick.is_some() {
@@ -62,7 +63,7 @@ pub(super) async fn run(context: &Context, options: &AddNode, reporter: &Reporte
         reporter.result(&Added { added: record.name }, &text);
         return Ok(());
     }
-    let observation = machines.bring(std::slice::from_ref(&record), options.timeout.as_deref()).await?;
+    let observation = machines.bring(std::slice::from_ref(&record), limit).await?;
     power::finish(&[record], &observation, reporter);
     Ok(())
 }

@@ -13,10 +13,11 @@ use serde::Serialize;
 
 use super::delete::DRAIN_LIMIT;
 use super::power::OFF_LIMIT;
-use super::{Machines, cluster, kubernetes};
+use super::{Machines, cluster, cut_off, drain, kubernetes};
 use crate::deploy::check;
-use crate::deployment::{MachineRecord, WantedMachine};
+use crate::deployment::{Deployment, MachineRecord, WantedMachine};
 use crate::exit::{Code, Failure, OrFail as _};
+use crate::fault;
 use crate::image;
 use crate::meshfile::{Change, MeshPlan, Socket, changes};
 use crate::progress::{self, Reporter};
@@ -58,7 +59,13 @@ pub(crate) async fn run(
         wanted.wanted.settle(mesh);
     }
     let wanted = &wanted;
-    let all = changes(&running, wanted);
+    let mut all = changes(&running, wanted);
+    let gone: Vec<String> = all.iter().filter_map(Change::removed).map(str::to_owned).collect();
+    let pending = deployment.machines.iter().filter(|machine| machine.pending);
+    let pending: Vec<MachineRecord> =
+        pending.filter(|machine| !gone.iter().any(|name| name == machine.name.as_str())).cloned().collect();
+    all.extend(pending.iter().map(|machine| Change::Finish { name: machine.name.to_string() }));
+    all.sort();
     tell(&all, how.dry_run, reporter);
     let impossible = all.iter().filter(|change| change.is_impossible()).count();
     if impossible > 0 {
@@ -69,13 +76,17 @@ pub(crate) async fn run(
     if how.dry_run || all.is_empty() {
         return Ok(());
     }
-    let gone: Vec<&str> = all.iter().filter_map(Change::removed).collect();
+    fault::require_none(&context.directory, "a mesh is changed where nothing is broken")?;
     if !gone.is_empty() && !how.yes {
         let names = gone.join(", ");
         progress::confirm(&format!("{names}: gone for good, with all that is on their disks."), "the mesh")?;
     }
     let mut machines = Machines::open(context, reporter).await?;
     machines.check_room(wanted).await?;
+    // First: among them may be the seed.
+    if !pending.is_empty() {
+        machines.bring(&pending, None).await?;
+    }
     let new = &wanted.wanted.kubelets() - &running.wanted.kubelets();
     image::kubelets::bring(context, &deployment, &new, reporter).await?;
     let new = &wanted.wanted.images() - &running.wanted.images();
@@ -85,6 +96,9 @@ pub(crate) async fn run(
     }
     machines.change(wanted, &all).await?;
     context.directory.write("settings.toml", context.raw.to_toml()).or_fail(Code::Io)?;
+    // A deployment that did not come to its end has.
+    machines.deployment.complete();
+    machines.save()?;
     reporter.finish();
     let text = format!("the mesh is as its file says; {} changes", all.len());
     reporter.result(&Changed { changed: all.len() }, &text);
@@ -119,11 +133,19 @@ impl Machines<'_> {
 
     async fn change(&mut self, wanted: &MeshPlan, all: &[Change]) -> Result<(), Failure> {
         let cluster = cluster(self.directory()).await?;
+        let mut going: Vec<MachineRecord> = Vec::new();
+        for name in all.iter().filter_map(Change::removed) {
+            going.push(self.deployment.find(name)?.clone());
+        }
+        // No pod moves from one that goes to another that goes.
+        for machine in &going {
+            drain::cordon(cluster.client(), machine.name.as_str()).await?;
+        }
+        while !going.is_empty() {
+            let machine = going.swap_remove(outermost(&self.deployment, &going));
+            self.delete(&machine, Some(&cluster), DRAIN_LIMIT, false).await?;
+        }
         for change in all {
-            if let Some(name) = change.removed() {
-                let machine = self.deployment.find(name)?.clone();
-                self.delete(&machine, Some(&cluster), DRAIN_LIMIT, false).await?;
-            }
             if let Change::RemoveCable { near, far } = change {
                 let ends = [self.end(near)?, self.end(far)?];
                 let is_it = |cable: &&Cable| ends.iter().all(|end| cable.ends().contains(end));
@@ -225,7 +247,35 @@ impl Machines<'_> {
     }
 }
 
+/// Of those that go one that cuts nobody off, so that each leaves while it can still be reached. There is none where a
+/// machine that stays is behind them: it gets its new cable when they are gone.
+fn outermost(deployment: &Deployment, going: &[MachineRecord]) -> usize {
+    going.iter().position(|machine| cut_off(deployment, machine.number).is_empty()).unwrap_or_default()
+}
+
 /// The machine at an end of one of the plan's cables.
 fn named(plan: &MeshPlan, end: End) -> Option<&WantedMachine> {
     plan.wanted.machines.get(usize::from(end.machine.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::sample;
+
+    #[test]
+    fn nobody_is_cut_off_by_one_that_goes_before_it() {
+        let mut deployment = sample(12);
+        let mut going: Vec<MachineRecord> =
+            deployment.machines.iter().filter(|machine| machine.number.0 > 1).cloned().collect();
+        while !going.is_empty() {
+            let machine = going.swap_remove(outermost(&deployment, &going));
+            assert!(cut_off(&deployment, machine.number).is_empty(), "{} goes too early", machine.name);
+            deployment.cables.retain(|cable| cable.other_end(machine.number).is_none());
+            deployment.machines.retain(|other| other.number != machine.number);
+        }
+        // Whoever stays behind one that goes does not keep it.
+        let between = [sample(4).find("node1").unwrap().clone()];
+        assert_eq!(outermost(&sample(4), &between), 0);
+    }
 }

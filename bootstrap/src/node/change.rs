@@ -19,17 +19,27 @@ use crate::store::crds::Which;
 // === impl Machines ===
 
 impl Machines<'_> {
-    /// Lays a cable between two ports that have none. `near` is the end towards the seed.
+    /// Lays a cable between two ports that have none. `near` is the end towards the seed. It is on record when it is there:
+    /// what was interrupted on the way is done again by whoever lays the next one, which has the same number.
     pub(super) async fn lay(&mut self, near: End, far: End) -> Result<Cable, Failure> {
         let number = self.deployment.next_cable;
         let cable = Cable { number, near, far };
-        self.deployment.next_cable = number.saturating_add(1);
         self.deployment.cables.push(cable);
+        let laid = self.plug_both(&cable).await;
+        if laid.is_err() {
+            self.deployment.cables.retain(|other| other.number != number);
+        }
+        laid?;
+        self.deployment.next_cable = number.saturating_add(1);
         self.save()?;
+        Ok(cable)
+    }
+
+    async fn plug_both(&self, cable: &Cable) -> Result<(), Failure> {
         let spec = self.spec()?;
         let plan = Plan::new(&spec);
         let network =
-            plan.networks().find(|network| network.bridge == spec.owner.deployment.cable_bridge(&cable));
+            plan.networks().find(|network| network.bridge == spec.owner.deployment.cable_bridge(cable));
         let network =
             network.context("the plan has no network for the cable").or_fail(Code::Software)?.clone();
         self.libvirt.make(&plan, &Object::Network(network)).await.or_fail(Code::Unavailable)?;
@@ -37,7 +47,7 @@ impl Machines<'_> {
             let domain = self.deployment.id.domain(&self.deployment.name_of(end.machine));
             self.libvirt.plug(&domain, &spec.mesh_port(end)).await.or_fail(Code::Unavailable)?;
         }
-        Ok(cable)
+        Ok(())
     }
 
     /// Takes a cable away; both its ports are loose then.

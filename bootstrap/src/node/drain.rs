@@ -32,20 +32,15 @@ pub(super) async fn drain(
     reporter: &Reporter,
 ) -> Result<(), Failure> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let Some(found) = nodes.get_opt(node).await.context("cannot ask for the node").or_fail(Code::TryAgain)?
-    else {
-        return Ok(());
-    };
-    let cordon = json!({ "spec": { "unschedulable": true } });
-    let cordoned = nodes.patch(node, &PatchParams::default(), &Patch::Merge(cordon)).await;
-    cordoned.with_context(|| format!("cannot keep pods away from {node}")).or_fail(Code::TryAgain)?;
+    cordon(client, node).await?;
     let api = policy(client).await?;
-    // Nobody there stops a pod and says so; it goes with the node.
-    let is_dead = !is_ready(&found);
-
     let begun = Instant::now();
     let mut asked = BTreeSet::new();
     loop {
+        let found = nodes.get_opt(node).await.context("cannot ask for the node").or_fail(Code::TryAgain)?;
+        let Some(found) = found else { return Ok(()) };
+        // Nobody there stops a pod and says so; it goes with the node.
+        let is_dead = !is_ready(&found);
         let pods = pods_of(client, node).await?;
         let staying: Vec<&Pod> = pods.iter().filter(|pod| must_leave(pod)).collect();
         let mut reasons = Vec::new();
@@ -70,6 +65,19 @@ pub(super) async fn drain(
         };
         reporter.waiting(&format!("leaving {node}: {waits}"), left);
         sleep(INTERVAL.min(left)).await;
+    }
+}
+
+/// Lets no new pods onto a node, if Kubernetes knows it.
+pub(super) async fn cordon(client: &Client, node: &str) -> Result<(), Failure> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let cordon = json!({ "spec": { "unschedulable": true } });
+    match nodes.patch(node, &PatchParams::default(), &Patch::Merge(cordon)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == StatusCode::NOT_FOUND.as_u16() => Ok(()),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot keep pods away from {node}")).or_fail(Code::TryAgain)
+        }
     }
 }
 

@@ -46,8 +46,9 @@ pub(super) async fn start(
     options: &StartNodes,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
+    let limit = time_to_be_ready(options.timeout.as_deref())?;
     let _lock = context.directory.lock()?;
-    let machines = Machines::open(context, reporter).await?;
+    let mut machines = Machines::open(context, reporter).await?;
     let chosen = machines.chosen(&options.names, options.all)?;
     let mut off = Vec::new();
     for machine in &chosen {
@@ -74,7 +75,7 @@ pub(super) async fn start(
         reporter.result(&Started { started }, &text);
         return Ok(());
     }
-    let observation = machines.bring(&off, options.timeout.as_deref()).await?;
+    let observation = machines.bring(&off, limit).await?;
     finish(&chosen, &observation, reporter);
     Ok(())
 }
@@ -113,8 +114,9 @@ pub(super) async fn reinstall(
     timeout: Option<&str>,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
+    let limit = time_to_be_ready(timeout)?;
     let _lock = context.directory.lock()?;
-    let machines = Machines::open(context, reporter).await?;
+    let mut machines = Machines::open(context, reporter).await?;
     let machine = machines.deployment.find(name)?.clone();
     if machine.is_seed() {
         let message = "the seed's disk has the cluster on it: there would be nothing left to join";
@@ -134,9 +136,14 @@ pub(super) async fn reinstall(
     machines.pull_plug(&machine).await?;
     machines.wipe(&machine).await?;
     machines.note(Act::Noted { machines: vec![name.to_owned()], text: "reinstalled".to_owned() });
-    let observation = machines.bring(std::slice::from_ref(&machine), timeout).await?;
+    let observation = machines.bring(std::slice::from_ref(&machine), limit).await?;
     finish(&[machine], &observation, reporter);
     Ok(())
+}
+
+/// How long machines may take to be Ready, where the command line says that. It is read before anything is done.
+pub(super) fn time_to_be_ready(timeout: Option<&str>) -> Result<Option<Duration>, Failure> {
+    timeout.map(|text| duration(text, "--timeout")).transpose()
 }
 
 /// Says what the machines came to.
@@ -163,14 +170,11 @@ impl Machines<'_> {
 
     /// Gives machines power, as their neighbours can serve them, and waits until each is Ready.
     pub(super) async fn bring(
-        &self,
+        &mut self,
         machines: &[MachineRecord],
-        timeout: Option<&str>,
+        limit: Option<Duration>,
     ) -> Result<Observation, Failure> {
-        let limit = match timeout {
-            Some(text) => duration(text, "--timeout")?,
-            None => self.context.settings.libvirt.timeout,
-        };
+        let limit = limit.unwrap_or(self.context.settings.libvirt.timeout);
         let plan = self.plan()?;
         let waiter =
             Waiter::new(&self.deployment, &plan, self.directory(), limit, &self.libvirt, self.reporter);
@@ -179,6 +183,11 @@ impl Machines<'_> {
         for machine in machines {
             self.note(Act::MachineStarted { machine: machine.name.to_string() });
         }
+        let is_one = |number| machines.iter().any(|machine| machine.number == number);
+        for machine in self.deployment.machines.iter_mut().filter(|machine| is_one(machine.number)) {
+            machine.pending = false;
+        }
+        self.save()?;
         Ok(observation)
     }
 

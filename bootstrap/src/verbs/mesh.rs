@@ -4,7 +4,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use hardware::Shape;
+use hardware::virsh::DomainState;
+use hardware::{Libvirt, Shape};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -42,7 +43,7 @@ pub(super) async fn deploy(cli: &Cli, options: &DeployLibvirt, reporter: &Report
     let common = &options.common;
     let (context, plan) = planned(cli, options)?;
     let is_file = common.mesh.file.is_some();
-    if is_file && is_running(&context.directory)? {
+    if is_file && is_running(&context.directory).await? {
         let how = apply::How { dry_run: common.mesh.dry_run, yes: common.images.yes };
         return apply::run(&context, &plan, how, reporter).await;
     }
@@ -76,10 +77,22 @@ pub(crate) fn tell(changes: &[Change], dry_run: bool, reporter: &Reporter) {
     reporter.result(&Told { dry_run, changes }, &text);
 }
 
-/// A deployment that was finished is changed; any other is for `deploy` to judge.
-fn is_running(directory: &Directory) -> Result<bool, Failure> {
-    let known = directory.load().or_fail(Code::Data)?;
-    Ok(known.is_some_and(|known| known.complete && known.stick.is_none()))
+/// A deployment all of whose machines are made is changed; any other is for `deploy` to judge.
+async fn is_running(directory: &Directory) -> Result<bool, Failure> {
+    let Some(known) = directory.load().or_fail(Code::Data)?.filter(|known| known.stick.is_none()) else {
+        return Ok(false);
+    };
+    if known.complete {
+        return Ok(true);
+    }
+    let virsh = Libvirt::default().virsh;
+    for machine in &known.machines {
+        // libvirt that does not answer has no machine that runs.
+        if !virsh.state(&known.domain(machine)).await.is_ok_and(|state| state != DomainState::Missing) {
+            return Ok(false);
+        }
+    }
+    Ok(!known.machines.is_empty())
 }
 
 /// The mesh that is wanted, and the settings that hold for it.

@@ -239,7 +239,7 @@ pub struct DeployUsb {
     /// Ethernet address of the seed's port to the world outside, if it has one.
     #[arg(long, value_name = "MAC")]
     pub uplink: Option<String>,
-    /// Size of the image, where it is written to a file; by default as much as it needs.
+    /// Size of the image, where it is written to a file; by default what it carries and 12GiB.
     #[arg(long, value_name = "SIZE")]
     pub size: Option<String>,
     /// Refuse to write a seed that would need something from outside; it asks nobody for anything.

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use ignition::Secret;
 use images::build::{self, Options};
 use images::catalog::Catalog;
+use images::disk::SeedDisk;
 use images::disk::target::Target as Inspected;
-use images::disk::{DEFAULT_STATE, SeedDisk};
 use images::kubernetes::Source;
 use images::mirror::Mirror;
 use images::progress::Progress;
@@ -47,7 +47,7 @@ pub(crate) struct Built {
 /// Where a seed's disk is written to.
 #[derive(Debug, Clone, Copy)]
 pub enum Target<'a> {
-    /// A file of this path, with so many octets of room for state.
+    /// A file of this path, and of so many octets if that is said.
     File(&'a Path, Option<u64>),
     /// A device, all of it.
     Device(&'a Path),
@@ -149,13 +149,13 @@ pub async fn write_disk(
         artefacts: store.context("cannot pack the seed's store").or_fail(Code::Io)?,
     };
     let written = match target {
-        Target::File(path, state) => {
+        Target::File(path, size) => {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)
                     .with_context(|| format!("cannot make {}", parent.display()))
                     .or_fail(Code::CannotCreate)?;
             }
-            disk.write_file(path, state.unwrap_or(DEFAULT_STATE), reporter)
+            disk.write_file(path, *size, reporter)
         }
         Target::Device(path) => disk.write_device(path, reporter),
     };

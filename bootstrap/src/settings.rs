@@ -99,7 +99,7 @@ pub struct UsbSettings {
     pub uplink: Option<mesh::Mac>,
     /// Its ports that are served whatever is wrong with their links, by name or Ethernet address.
     pub forced_links: Vec<String>,
-    /// Size of the disk's image in octets where it is written to a file; none for as much as it needs.
+    /// Size of the disk's image in octets where it is written to a file; none for what it carries and 12 GiB.
     pub size: Option<u64>,
 }
 

@@ -31,7 +31,7 @@ mod tests;
 pub use layout::{Layout, Partition, Purpose, TooLargeError};
 use target::{CheckError, Target};
 
-/// State that a seed in a virtual machine may keep, unless the settings say otherwise.
+/// State that a seed may keep whose disk is a file, unless its size is said.
 pub const DEFAULT_STATE: u64 = 12 << 30;
 /// A seed with less has no room for etcd and a few images.
 pub const MIN_STATE: u64 = 2 << 30;
@@ -88,12 +88,13 @@ pub enum WriteDiskError {
 // === impl SeedDisk ===
 
 impl SeedDisk {
-    /// Where everything goes; `size` is the disk's, or `None` for one that is as large as it has to be for `state` bytes.
+    /// Where everything goes; `size` is the disk's, or `None` for one that is as large as it has to be for
+    /// [`DEFAULT_STATE`].
     ///
     /// # Errors
     ///
     /// [`WriteDiskError`]: a part cannot be read, or not everything fits.
-    pub fn layout(&self, size: Option<u64>, state: u64) -> Result<Layout, WriteDiskError> {
+    pub fn layout(&self, size: Option<u64>) -> Result<Layout, WriteDiskError> {
         let length =
             |path: &Path| fs::metadata(path).map(|file| file.len()).map_err(io_error("reading", path));
         let sizes = [
@@ -105,11 +106,11 @@ impl SeedDisk {
         ];
         Ok(match size {
             Some(size) => Layout::within(&sizes, size, MIN_STATE)?,
-            None => Layout::around(&sizes, state),
+            None => Layout::around(&sizes, DEFAULT_STATE),
         })
     }
 
-    /// Writes the disk into a file, which appears whole or not at all. Only what is not blank takes room on disk.
+    /// Writes the disk into a file of this size, or of what [`SeedDisk::layout`] makes of none. It appears whole or not at all. Only what is not blank takes room on disk.
     ///
     /// # Errors
     ///
@@ -117,10 +118,10 @@ impl SeedDisk {
     pub fn write_file(
         &self,
         path: &Path,
-        state: u64,
+        size: Option<u64>,
         progress: &dyn Progress,
     ) -> Result<Layout, WriteDiskError> {
-        let layout = self.layout(None, state)?;
+        let layout = self.layout(size)?;
         let failed = io_error("writing", path);
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         // Only its owner may read it: there are keys in the configuration.
@@ -140,7 +141,7 @@ impl SeedDisk {
     pub fn write_device(&self, path: &Path, progress: &dyn Progress) -> Result<Layout, WriteDiskError> {
         let target = Target::inspect(path)?;
         target.check()?;
-        let layout = self.layout(Some(target.size), MIN_STATE)?;
+        let layout = self.layout(Some(target.size))?;
         let failed = io_error("writing", path);
         let is_device = fs::metadata(path).map_err(&failed)?.file_type().is_block_device();
         let mut options = OpenOptions::new();

@@ -147,7 +147,11 @@ pub const KEYS: &[Key] = &[
         "the seed's ports, by name or Ethernet address, to serve whatever is wrong with their links",
         "[]",
     ),
-    without("usb.size", "size of the disk image, where it is written to a file", "\"16GiB\""),
+    without(
+        "usb.size",
+        "size of the disk image, where it is written to a file; what it carries and 12GiB unless said",
+        "\"16GiB\"",
+    ),
 ];
 
 // === impl Key ===

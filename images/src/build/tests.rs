@@ -50,7 +50,7 @@ async fn everything_is_made_once() {
         artefacts: seed_store(&options.cache, &first, &[], &progress).await.unwrap(),
     };
     let path = options.cache.join("seed.img");
-    let layout = disk.write_file(&path, 4 << 30, &progress).unwrap();
+    let layout = disk.write_file(&path, Some(8 << 30), &progress).unwrap();
     println!("{:7.1} s  {}: {layout:#?}", progress.0.elapsed().as_secs_f32(), path.display());
 }
 

@@ -64,11 +64,23 @@ fn check(path: &Path, disk: &SeedDisk) -> BTreeMap<String, (u64, u64)> {
 fn everything_is_found_on_a_new_disk() {
     let (dir, disk) = parts();
     let path = dir.path().join("seed.img");
-    let layout = disk.write_file(&path, 64 << 20, &()).unwrap();
+    let layout = disk.write_file(&path, None, &()).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), layout.size);
     let found = check(&path, &disk);
-    assert_eq!(found["meshboot-state"].1, 64 << 20);
+    assert_eq!(found["meshboot-state"].1, DEFAULT_STATE);
     assert!(fs::metadata(&path).unwrap().blocks() * 512 < 32 << 20, "it is sparse");
+}
+
+#[test]
+fn a_file_is_as_long_as_was_said_or_not_there() {
+    let (dir, disk) = parts();
+    let path = dir.path().join("seed.img");
+    disk.write_file(&path, Some(4 << 30), &()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 4 << 30);
+    assert!(check(&path, &disk)["meshboot-state"].1 > 3 << 30);
+    fs::remove_file(&path).unwrap();
+    let error = disk.write_file(&path, Some(MIN_STATE), &()).unwrap_err();
+    assert!(matches!(error, WriteDiskError::TooLarge(_)) && !path.exists(), "{error}");
 }
 
 #[test]
@@ -78,7 +90,7 @@ fn an_old_disk_is_written_over() {
     let size = 4_u64 << 30;
     let file = File::create(&path).unwrap();
     file.set_len(size).unwrap();
-    let layout = disk.layout(Some(size), MIN_STATE).unwrap();
+    let layout = disk.layout(Some(size)).unwrap();
     let state = layout.partitions.last().unwrap();
     write_at(&file, state.start, &mut &[7_u8; 4096][..], |_| ()).unwrap();
     disk.write_device(&path, &()).unwrap();
@@ -100,7 +112,7 @@ fn a_part_that_is_missing_is_named() {
     let (dir, mut disk) = parts();
     disk.layer = dir.path().join("nowhere");
     let path = dir.path().join("seed.img");
-    let error = disk.write_file(&path, MIN_STATE, &()).unwrap_err();
+    let error = disk.write_file(&path, None, &()).unwrap_err();
     assert!(error.to_string().ends_with("nowhere"), "{error}");
     assert!(!path.exists());
 }

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use self::etcd::{Site, refusal};
 use crate::store::cluster::Cluster;
 
+mod asking;
 mod etcd;
 mod ring;
 

@@ -6,11 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,6 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::LIMIT;
+use super::asking::{Asked, Asking};
 use crate::routing::identity::Identity;
 use crate::routing::protocol::Protocol;
 use crate::routing::ring::Ring;
@@ -48,6 +47,9 @@ const UNDER_WAY: usize = 1;
 /// Between two questions, and how long each may take.
 const EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: &str = "--request-timeout=2s";
+/// The same for connections in which nothing is asked.
+const KNOCK_EVERY: Duration = Duration::from_millis(5);
+const KNOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Where machines find the programs, and what they keep.
 const PROGRAMS: &str = "/opt";
 const KUBERNETES: &str = "/etc/kubernetes";
@@ -81,23 +83,6 @@ struct Keeper {
     thread: JoinHandle<Result<()>>,
 }
 
-/// Asks the API server again and again, with a new connection each time.
-struct Asking {
-    stop: Arc<AtomicBool>,
-    answers: Arc<AtomicUsize>,
-    thread: JoinHandle<Result<Vec<(Instant, bool)>>>,
-}
-
-/// What came of it.
-struct Asked {
-    /// How often there was an answer.
-    answers: usize,
-    /// How often there was none.
-    failed: usize,
-    /// The longest time without one.
-    gap: Duration,
-}
-
 fn identity(place: Place) -> Identity {
     Identity(u16::try_from(place).unwrap() + 1)
 }
@@ -126,19 +111,25 @@ fn any_one_of_three_may_lose_its_power() -> Result<()> {
         table.push_str(&format!("| {name} | {answers} | {:.1} s |\n", gap.as_secs_f64()));
         ensure!(answers > 50 && gap < FAILS, "{name} died: {answers} answers, {gap:?} without one");
     }
-    table.push_str("\n| told to end | answers | questions without one |\n|---|---|---|\n");
+    table.push_str("\n| told to end | answers | without | connections | refused |\n|---|---|---|---|---|\n");
     // Those first that answer the witness: the routes to them are the shortest.
     for (name, place) in [CONTROL_PLANES[1], CONTROL_PLANES[2], CONTROL_PLANES[0]] {
-        let asking = site.ask()?;
+        let (asking, knocking) = (site.ask()?, site.knock()?);
         site.wait("who asks is answered", |_| Ok(asking.answers() >= BEFORE))?;
         site.end_server(place)?;
         site.start_server(place)?;
         site.wait_until_whole()?;
-        let Asked { answers, failed, .. } = asking.stop()?;
-        table.push_str(&format!("| {name} | {answers} | {failed} |\n"));
+        let (asked, knocked) = (asking.stop()?, knocking.stop()?);
+        let (answers, failed, connections, refused) =
+            (asked.answers, asked.failed, knocked.answers, knocked.failed);
+        table.push_str(&format!("| {name} | {answers} | {failed} | {connections} | {refused} |\n"));
         ensure!(
             answers > BEFORE && failed <= UNDER_WAY,
             "{name} was told to end: {answers} answers, {failed} failed"
+        );
+        ensure!(
+            connections > 10 * BEFORE && refused <= UNDER_WAY,
+            "{name} was told to end: {connections} connections, {refused} refused"
         );
     }
     eprintln!("{table}");
@@ -406,39 +397,14 @@ impl Site {
             Ok(status.success())
         };
         ensure!(once()?, "the witness has no answer although all is well");
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, answers) = (Arc::clone(&stop), Arc::new(AtomicUsize::new(0)));
-        let counted = Arc::clone(&answers);
-        let thread = std::thread::spawn(move || {
-            let mut noted = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                let good = once()?;
-                counted.fetch_add(usize::from(good), Ordering::Relaxed);
-                noted.push((Instant::now(), good));
-                std::thread::sleep(EVERY);
-            }
-            Ok(noted)
-        });
-        Ok(Asking { stop, answers, thread })
-    }
-}
-
-impl Asking {
-    fn answers(&self) -> usize {
-        self.answers.load(Ordering::Relaxed)
+        Asking::start(self.ring.network(WITNESS)?, EVERY, once)
     }
 
-    fn stop(self) -> Result<Asked> {
-        self.stop.store(true, Ordering::Relaxed);
-        let noted = self.thread.join().expect("who asks panics")?;
-        let ends = [noted.first(), noted.last()].map(|end| end.map(|(time, _)| *time));
-        let [Some(first), Some(last)] = ends else { anyhow::bail!("nothing was asked") };
-        let answered: Vec<Instant> = noted.iter().filter(|(_, good)| *good).map(|(time, _)| *time).collect();
-        let times: Vec<Instant> =
-            std::iter::once(first).chain(answered.iter().copied()).chain(std::iter::once(last)).collect();
-        let gaps = times.windows(2).map(|pair| pair[1].duration_since(pair[0]));
-        let (answers, failed) = (answered.len(), noted.len() - answered.len());
-        Ok(Asked { answers, failed, gap: gaps.max().unwrap_or_default() })
+    /// Begins to make connections to the API server from there, more often than `kubectl` can be started.
+    fn knock(&self) -> Result<Asking> {
+        let server = SocketAddr::from((self.plan.plan.apiserver, APISERVER_PORT));
+        let once = move || Ok(TcpStream::connect_timeout(&server, KNOCK_PATIENCE).is_ok());
+        Asking::start(self.ring.network(WITNESS)?, KNOCK_EVERY, once)
     }
 }
 

@@ -198,8 +198,11 @@ fn settings() -> String {
          A site's settings are one file of TOML: `meshboot.toml` in the directory where a command is run, or the one that \
          `--settings` names. `meshboot config example` writes it with every default, `meshboot site new` one with addresses \
          that are the site's own. A variable overrides a line: `MESHBOOT_LIBVIRT_MEMORY=4GiB`; an option of the command line \
-         overrides both. All mistakes are told at once, by `meshboot config check` and by every command. A size is a number \
-         with KiB, MiB, GiB or TiB, a time one with s, m or h.\n\n\
+         overrides both. All mistakes are told at once, by `meshboot config check` and by every command that reads them. A \
+         size is a number with KiB, MiB, GiB or TiB, a time one with ms, s, m or h. In a variable commas divide a list.\n\n\
+         They are read when something is made: by `deploy libvirt`, `deploy usb`, `image`, `deps` and `config check`. \
+         `deploy -f` has them from the mesh's file, over those that `--settings` names. What was deployed keeps its own in \
+         `cluster/settings.toml`, and every other verb goes by these.\n\n\
          ```sh cli\nmeshboot site new\nmeshboot config check\nMESHBOOT_LIBVIRT_MEMORY=lots meshboot config check # exit 78\n\
          ```\n\n\
          ```text cli\nmeshboot: the settings are wrong: libvirt.memory: `lots` is no size: …\n```\n"

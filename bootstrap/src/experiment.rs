@@ -89,8 +89,10 @@ async fn perform(context: &Context, options: &RunExperiment, reporter: &Reporter
         let deployment = context.directory.require()?;
         let timeline = collect::collect(&context.directory, &deployment, recording).await?;
         let ended = report.began.saturating_add(report.took.saturating_mul(1000));
+        // How nodes stood before somebody watched is guessed from what Kubernetes has not forgotten.
+        let watched = timeline.stood.as_ref().map_or(0, |stood| stood.at.min(report.began));
         let window = svg::Options {
-            from: Some(report.began.saturating_sub(BEFORE)),
+            from: Some(report.began.saturating_sub(BEFORE).max(watched)),
             to: Some(ended.saturating_add(BEFORE)),
             ..svg::Options::default()
         };

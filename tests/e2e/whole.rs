@@ -1,11 +1,14 @@
 //! What is done to a whole mesh while it runs: it is changed by its file, stands beside another, is kept and put back.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::mesh::{Mesh, meshboot, root};
+use crate::mesh::{Mesh, binary, meshboot, root};
 
 /// A mesh of its own, with its own addresses.
 const OTHER: &str = "e2e-other";
@@ -97,6 +100,8 @@ pub(crate) fn beside_another(mesh: &Mesh) {
 /// What happens after a snapshot has not happened when it is put back.
 pub(crate) fn kept_and_put_back(mesh: &Mesh) {
     let (nodes, boots) = (mesh.ready_nodes(), boots(mesh));
+    an_interrupted_one_is_none();
+    assert_eq!(self::boots(mesh), boots, "they went on; nobody started again");
     let made = |name: &str| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
     mesh.apply(&made("before"));
     let saved = last(&["snapshot", "save", "e2e"]);
@@ -110,6 +115,28 @@ pub(crate) fn kept_and_put_back(mesh: &Mesh) {
     assert!(mesh.try_get(&["configmap", "after"]).is_none());
     said(&["snapshot", "delete", "e2e"]);
     mesh.kubectl(&["delete", "configmap", "before"]);
+}
+
+/// When it comes to the disks all machines are off, and their memories are in files.
+fn an_interrupted_one_is_none() {
+    let mut command = Command::new(binary());
+    command.args(["snapshot", "save", "interrupted"]).current_dir(root());
+    let mut save = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(save.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = Vec::new();
+    for line in lines {
+        if line == "==> disks" {
+            kill(Pid::from_raw(save.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        }
+        said.push(line);
+    }
+    assert_eq!(save.wait().unwrap().code(), Some(75), "{said:#?}");
+    assert!(said.iter().any(|line| line.contains("interrupted by SIGINT")), "{said:#?}");
+    let listed = last(&["node", "list"]);
+    let mut nodes = listed["nodes"].as_array().unwrap().iter();
+    assert!(nodes.all(|node| node["power"] == "running"), "{listed}");
+    assert_eq!(last(&["snapshot", "list"])["snapshots"], json!([]));
+    assert!(!root().join("cluster/snapshots/interrupted").exists());
 }
 
 /// In which boot each node is.

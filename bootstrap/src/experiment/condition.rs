@@ -327,9 +327,17 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// The routes among a node's that lead to an address: the default route is none, it leads everywhere.
+/// The routes among a node's, as `ip -j -6 route show` has them, that lead to an address: the default route is none, it leads
+/// everywhere; nor is one that is for nobody to be sent anywhere, as the mesh's own prefix has on every node.
 #[must_use]
-pub fn routes_to(address: Ipv6Addr, routes: impl IntoIterator<Item = Ipv6Net>) -> Vec<Ipv6Net> {
+pub fn routes_to(address: Ipv6Addr, routes: &[Value]) -> Vec<Ipv6Net> {
+    let ends =
+        |route: &Value| matches!(route["type"].as_str(), Some("unreachable" | "blackhole" | "prohibit"));
     let leads = |route: &Ipv6Net| route.prefix_len() > 0 && route.contains(&address);
-    routes.into_iter().filter(leads).collect()
+    let nets = routes.iter().filter(|route| !ends(route)).filter_map(|route| net(route["dst"].as_str()?));
+    nets.filter(leads).collect()
+}
+
+fn net(text: &str) -> Option<Ipv6Net> {
+    text.parse().ok().or_else(|| text.parse::<Ipv6Addr>().ok().map(Ipv6Net::from))
 }

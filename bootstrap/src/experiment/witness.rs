@@ -160,8 +160,7 @@ impl Witnesses {
         let said = self.ssh.run(&self.host(node)?, "ip -j -6 route show", SHELL_LIMIT).await;
         let said = said.map_err(|error| chain(&error))?;
         let routes: Vec<Value> = serde_json::from_str(&said).map_err(|error| error.to_string())?;
-        let destinations = routes.iter().filter_map(|route| net(route["dst"].as_str()?));
-        Ok(Witness::Routes(routes_to(address, destinations)))
+        Ok(Witness::Routes(routes_to(address, &routes)))
     }
 
     /// The object of this name; none if it is not there.
@@ -322,10 +321,6 @@ async fn within<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Said<
 
 fn json(value: impl serde::Serialize) -> Said<Value> {
     serde_json::to_value(value).map_err(|error| error.to_string())
-}
-
-fn net(text: &str) -> Option<Ipv6Net> {
-    text.parse().ok().or_else(|| text.parse::<Ipv6Addr>().ok().map(Ipv6Net::from))
 }
 
 /// The whole chain of reasons on one line.

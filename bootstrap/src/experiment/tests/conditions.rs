@@ -124,10 +124,12 @@ fn a_probe_is_calm_when_it_was_answered_for_long_enough() {
 
 #[test]
 fn a_default_route_leads_to_nobody_in_particular() {
-    let routes = ["::/0", "2001:db8::/119", "2001:db8::400/119"].map(|net| net.parse().unwrap());
-    let to = |address: &str| routes_to(address.parse().unwrap(), routes);
-    assert_eq!(to("2001:db8::401").len(), 1);
-    assert!(to("2001:db8::801").is_empty());
+    let routes = ["default", "2001:db8::/119", "2001:db8::400/119", "2001:db8::901"];
+    let mut routes = routes.map(|net| json!({"dst": net, "gateway": "fe80::1", "dev": "enp1s0"})).to_vec();
+    routes.push(json!({"type": "unreachable", "dst": "2001:db8::/64", "dev": "lo"}));
+    let to = |address: &str| routes_to(address.parse().unwrap(), &routes);
+    assert_eq!((to("2001:db8::401").len(), to("2001:db8::901").len()), (1, 1));
+    assert!(to("2001:db8::801").is_empty(), "it is of the mesh, and nobody has it");
     let route = |present| Condition::Route { node: "seed".to_owned(), to: "x".to_owned(), present };
     let (some, none) = (Witness::Routes(to("2001:db8::1")), Witness::Routes(Vec::new()));
     assert!(route(true).holds(&some).is_ok() && route(false).holds(&none).is_ok());

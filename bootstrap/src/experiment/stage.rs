@@ -161,7 +161,9 @@ impl<'a> Stage<'a> {
         loop {
             let traces = self.running.iter().map(|(name, running)| (name.clone(), running.trace())).collect();
             let left = TELLING.saturating_sub(begun.elapsed());
-            if left.is_zero() || Report::is_told(experiment, &course.marks, &traces, took) {
+            // What failed anyway is not waited for.
+            let is_over = left.is_zero() || course.failure.is_some();
+            if is_over || Report::is_told(experiment, &course.marks, &traces, took) {
                 return traces;
             }
             self.reporter.waiting("what nodes asked while they could not be reached", left);

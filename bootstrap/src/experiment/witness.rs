@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use ipnet::Ipv6Net;
 use k8s_openapi::api::core::v1::{Node, Pod, Service, Taint};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,

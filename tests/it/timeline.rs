@@ -65,7 +65,11 @@ impl Bench {
     fn wait(&self, recorder: &Recorder, count: usize) -> Vec<(Option<String>, Change)> {
         let mut recording = recorder.watch();
         let enough = async {
-            let seen = recording.wait_for(|recording| changes(recording).len() >= count).await;
+            // That a pod is being deleted may be seen or not.
+            let lasting = |recording: &Recording| {
+                changes(recording).iter().filter(|(_, change)| !is_deleting(change)).count()
+            };
+            let seen = recording.wait_for(|recording| lasting(recording) >= count).await;
             seen.map(|seen| changes(&seen)).unwrap_or_default()
         };
         let waited = self.runtime.block_on(async { tokio::time::timeout(LIMIT, enough).await });

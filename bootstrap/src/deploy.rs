@@ -179,7 +179,7 @@ impl Making<'_> {
         let waiter = wait::Waiter::new(&deployment, plan, directory, limit, self.libvirt, self.reporter);
         let all = deployment.machines.iter().map(|machine| machine.number).collect();
         let machines = waiter.await?.run(all).await?;
-        deployment.complete();
+        deployment.mark_complete();
         directory.save(&deployment).or_fail(Code::Io)?;
         let names = deployment.machines.iter().map(|machine| machine.name.to_string()).collect();
         Journal::append(directory, Entry::now(Act::Deployed { machines: names })).or_fail(Code::Io)?;

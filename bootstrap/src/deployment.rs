@@ -249,7 +249,7 @@ impl Directory {
 
 impl Deployment {
     /// Takes note that it has come to its end: every machine was Ready, or the stick was written.
-    pub fn complete(&mut self) {
+    pub fn mark_complete(&mut self) {
         self.complete = true;
         for machine in &mut self.machines {
             machine.pending = false;

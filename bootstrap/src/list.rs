@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn every_mesh_is_listed_by_whoever_knows_of_it() {
         let mut running = sample(4);
-        running.complete();
+        running.mark_complete();
         running.profile = Some("lab".parse().unwrap());
         let (here, lost) = (running.id, DeploymentId::random());
         let records =
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_mesh_that_libvirt_forgot_is_told_apart() {
         let mut known = sample(4);
-        known.complete();
+        known.mark_complete();
         let records = BTreeMap::from([("/a/cluster".to_owned(), known)]);
         assert_eq!(listed(&records, &Objects::default())[0].state, State::MachinesLost);
     }

@@ -31,7 +31,8 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-fn deploy(arguments: &[&str], settings: &[(&str, &str)]) -> ExitStatus {
+/// `./deploy` with these arguments, and settings by their variables; what it says is on the terminal.
+pub(crate) fn deploy(arguments: &[&str], settings: &[(&str, &str)]) -> ExitStatus {
     let start = Instant::now();
     let mut command = Command::new(root().join("deploy"));
     command.args(arguments).envs(settings.iter().copied()).current_dir(root()).stdin(Stdio::null());

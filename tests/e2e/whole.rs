@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::mesh::{Mesh, binary, meshboot, root};
+use crate::mesh::{self, Mesh, binary, meshboot, root};
 
 /// A mesh of its own, with its own addresses.
 const OTHER: &str = "e2e-other";
@@ -28,13 +28,9 @@ fn last(words: &[&str]) -> Value {
     serde_json::from_str(said(&[words, &["-o", "json"]].concat()).lines().last().unwrap()).unwrap()
 }
 
-/// `./deploy` with these words.
+/// `./deploy` with these words, which must succeed.
 fn deploy(words: &[&str]) {
-    let begun = Instant::now();
-    let mut command = Command::new(root().join("deploy"));
-    let status = command.args(words).current_dir(root()).stdin(Stdio::null()).status().unwrap();
-    eprintln!("deploy {}: {status} after {} s", words.join(" "), begun.elapsed().as_secs());
-    assert!(status.success());
+    assert!(mesh::deploy(words, &[]).success());
 }
 
 /// A fifth machine into node3 and a label for node4, by the file; it boots through node3, and without it in the file it goes.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
-use sha2::{Digest as _, Sha256};
+use images::store::Digest;
 use tests::netns::Namespace;
 
 /// The room that there is for images: 1 MiB.
@@ -41,9 +41,8 @@ fn fetches(image: &'static [u8]) -> Result<Output> {
     });
     let folder = tempfile::tempdir()?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/src/initrd/root");
-    let digest: String = Sha256::digest(image).iter().map(|octet| format!("{octet:02x}")).collect();
     let mut bash = node.command("bash");
-    bash.args(["-c", NODE, "bash"]).arg(folder.path()).arg(digest).arg(script);
+    bash.args(["-c", NODE, "bash"]).arg(folder.path()).arg(Digest::of(image).hex()).arg(script);
     bash.output().context("running bash")
 }
 

@@ -82,7 +82,7 @@ pub async fn run(context: &Context, options: &DeployUsb, reporter: &Reporter) ->
     };
     // Whoever wants images or a kubelet of its own for a machine says so when it is to come.
     image::write_disk(context, &catalog, &[], &ignition, &target, reporter).await?;
-    deployment.complete();
+    deployment.mark_complete();
     directory.save(&deployment).or_fail(Code::Io)?;
     reporter.finish();
     let enrol = settings.https.then(|| {

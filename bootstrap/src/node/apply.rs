@@ -96,9 +96,6 @@ pub(crate) async fn run(
     }
     machines.change(wanted, &all).await?;
     context.directory.write("settings.toml", context.raw.to_toml()).or_fail(Code::Io)?;
-    // A deployment that did not come to its end has.
-    machines.deployment.complete();
-    machines.save()?;
     reporter.finish();
     let text = format!("the mesh is as its file says; {} changes", all.len());
     reporter.result(&Changed { changed: all.len() }, &text);

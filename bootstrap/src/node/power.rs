@@ -187,6 +187,8 @@ impl Machines<'_> {
         for machine in self.deployment.machines.iter_mut().filter(|machine| is_one(machine.number)) {
             machine.pending = false;
         }
+        // With the last of them a deployment that ran out of time has come to its end.
+        self.deployment.complete |= self.deployment.machines.iter().all(|machine| !machine.pending);
         self.save()?;
         Ok(observation)
     }

@@ -59,7 +59,7 @@ pub(crate) fn deployed(place: &Path, text: &str) -> Result<(Directory, Deploymen
     deployment.add(&plan.wanted, Accel::Tcg);
     deployment.profile.clone_from(&plan.name);
     deployment.kubernetes = Some("v1.34.2".parse()?);
-    deployment.complete();
+    deployment.mark_complete();
     let directory = Directory::new(place)?;
     directory.save(&deployment)?;
     directory.write("settings.toml", plan.settings.to_toml())?;

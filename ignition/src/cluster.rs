@@ -7,6 +7,7 @@
 use mesh::Block;
 use mesh::plan::ETCD_PORT;
 
+use crate::kubeadm::renewal_config;
 use crate::render::JOIN_LIMIT;
 use crate::template::fill;
 use crate::tree::{PRIVATE, PUBLIC, SCRIPT, Tree};
@@ -14,6 +15,10 @@ use crate::{KubernetesSource, NodePlan, RoleDetail, SitePlan};
 
 /// Where kubeadm finds its configuration.
 pub const KUBEADM_CONFIG: &str = "/etc/meshboot/kubeadm.yaml";
+/// And that by which it renews a control plane's certificates.
+pub const RENEWAL_CONFIG: &str = "/etc/meshboot/renewal.yaml";
+/// A certificate of a control plane is renewed when it ends in so many days, or in up to twice as many.
+const RENEWED_BEFORE_DAYS: u32 = 30;
 /// Written by the machine itself when kubeadm has wholly succeeded, and only then. Before it is there, a seed's
 /// cluster may still be thrown away after a power cut: nothing that has to last may be put into it.
 pub const MEMBER_MARK: &str = "/etc/kubernetes/meshboot-member";
@@ -33,6 +38,9 @@ const PREPARE: &str = include_str!("templates/scripts/kubeadm-prepare");
 const MEMBER: &str = include_str!("templates/scripts/kubeadm-member");
 const JOIN: &str = include_str!("templates/scripts/kubeadm-join");
 const PROMOTE: &str = include_str!("templates/scripts/kubeadm-promote");
+const RENEW: &str = include_str!("templates/scripts/kubeadm-renew");
+const RENEW_UNIT: &str = include_str!("templates/units/kubeadm-renew.service");
+const RENEW_TIMER: &str = include_str!("templates/units/kubeadm-renew.timer");
 const WEIGH_UNIT: &str = include_str!("templates/units/meshboot-weigh.service");
 const PREPARE_UNIT: &str = include_str!("templates/units/kubeadm-prepare.service");
 const INIT_UNIT: &str = include_str!("templates/units/kubeadm-init.service");
@@ -46,6 +54,9 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
     let site = &plan.site;
     let mut script = |name: &str, text: String| tree.file(format!("{SCRIPTS}/{name}"), SCRIPT, text);
     script("kubeadm-member", MEMBER.to_owned());
+    // Any node may be made a control plane.
+    let days = (RENEWED_BEFORE_DAYS + plan.machine.router_id.get() % RENEWED_BEFORE_DAYS).to_string();
+    script("kubeadm-renew", fill(RENEW, &[("config", RENEWAL_CONFIG), ("days", &days)]));
     let (role, verb) = match &plan.detail {
         RoleDetail::Seed { .. } => ("seed", "init"),
         RoleDetail::Node { .. } => ("node", "join"),
@@ -85,6 +96,9 @@ pub fn write(tree: &mut Tree, plan: &NodePlan, block: Block) {
     );
     tree.unit("kubeadm-prepare.service", PREPARE_UNIT);
     tree.unit("kubelet.service", KUBELET_UNIT);
+    tree.file(RENEWAL_CONFIG, PRIVATE, renewal_config(site, &plan.machine.name, block));
+    tree.unit("kubeadm-renew.service", RENEW_UNIT);
+    tree.unit("kubeadm-renew.timer", RENEW_TIMER);
     // On a node that is no control plane it finds nothing to do, and may be made one at any time.
     tree.unit("meshboot-weigh.service", fill(WEIGH_UNIT, &[("node", plan.machine.name.as_str())]));
 }

@@ -130,15 +130,32 @@ pub fn control_plane_config(
     wanted: &ControlPlaneSpec,
     etcd: &[String],
 ) -> String {
+    let joins = [("initial-cluster", etcd.join(",")), ("initial-cluster-state", "existing".to_owned())];
+    documents(&[local(site, name, block), components::cluster(site, name, block, None, wanted, &joins)])
+}
+
+/// What kubeadm reads when it renews a control plane's certificates. Whom they name it finds in those that there are, and
+/// without a configuration it would ask the cluster, which may be waiting for them.
+#[must_use]
+pub fn renewal_config(site: &SitePlan, name: &NodeName, block: Block) -> String {
+    let cluster = json!({
+        "apiVersion": site.kubernetes.kubeadm_api().to_string(),
+        "kind": "ClusterConfiguration",
+        "kubernetesVersion": site.kubernetes,
+        "controlPlaneEndpoint": endpoint(&site.plan),
+    });
+    documents(&[local(site, name, block), cluster])
+}
+
+/// Of a machine that has joined already.
+fn local(site: &SitePlan, name: &NodeName, block: Block) -> Value {
     let version = site.kubernetes;
-    let init = json!({
+    json!({
         "apiVersion": version.kubeadm_api().to_string(),
         "kind": "InitConfiguration",
         "localAPIEndpoint": { "advertiseAddress": block.vip(), "bindPort": APISERVER_PORT },
         "nodeRegistration": { "name": name, "criSocket": version.cri_socket() },
-    });
-    let joins = [("initial-cluster", etcd.join(",")), ("initial-cluster-state", "existing".to_owned())];
-    documents(&[init, components::cluster(site, name, block, None, wanted, &joins)])
+    })
 }
 
 /// Where a node's etcd is reached by the others.

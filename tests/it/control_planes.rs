@@ -20,7 +20,9 @@ use crate::store::cluster::Cluster;
 
 mod asking;
 mod etcd;
+mod renewal;
 mod ring;
+mod site;
 
 /// How long what is certain to come may take, on a slow machine that has other work.
 const LIMIT: Duration = Duration::from_secs(120);

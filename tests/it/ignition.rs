@@ -68,7 +68,7 @@ fn seed(version: &str, cni: Cni) -> NodePlan {
     }
 }
 
-fn node(version: &str, cni: Cni) -> NodePlan {
+pub(crate) fn node(version: &str, cni: Cni) -> NodePlan {
     let site = site(version, cni);
     let neighbour = site.plan.block(machine(Role::Seed, 1, 1).block).unwrap();
     let machine = machine(Role::Node, 2, 60);

@@ -12,7 +12,8 @@ use crate::debian;
 use crate::netns::Namespace;
 
 const SUITE: &str = "trixie";
-const PACKAGES: &str = "frr,iproute2,nftables";
+/// openssl is for the scripts of nodes.
+const PACKAGES: &str = "frr,iproute2,nftables,openssl";
 
 /// The folder with the packages unpacked; builds it with mmdebstrap when this machine has none (half a minute).
 pub fn root() -> Result<PathBuf> {

@@ -23,6 +23,8 @@ set -e
 hostname "$1"
 root=$2
 shift 2
+# As a machine's is: whoever makes a namespace of his own there changes how mounts of the root spread.
+[ "$root" = / ] || mount --bind "$root" "$root"
 while [ $# -gt 1 ]; do
     mount --bind "$1" "$root$2"
     shift 2

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::{node, seed};
 
 mod promotion;
+mod renewal;
 
 const MARK: &str = "etc/kubernetes/meshboot-member";
 const CLIENT: &str = "var/lib/kubelet/pki/kubelet-client-current.pem";

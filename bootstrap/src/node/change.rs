@@ -20,16 +20,23 @@ use crate::store::crds::Which;
 
 impl Machines<'_> {
     /// Lays a cable between two ports that have none. `near` is the end towards the seed. It is on record when it is there:
-    /// what was interrupted on the way is done again by whoever lays the next one, which has the same number.
+    /// what was interrupted on the way is done again by whoever lays the next one, which has the same number, and what came
+    /// to nothing is taken away.
     pub(super) async fn lay(&mut self, near: End, far: End) -> Result<Cable, Failure> {
         let number = self.deployment.next_cable;
         let cable = Cable { number, near, far };
         self.deployment.cables.push(cable);
-        let laid = self.plug_both(&cable).await;
-        if laid.is_err() {
+        if let Err(failure) = self.plug_both(&cable).await {
+            if let Err(more) = self.unplug_both(&cable).await {
+                tracing::warn!(
+                    cable = number,
+                    reason = format!("{:#}", more.error),
+                    "what there is of a cable stays until the next one"
+                );
+            }
             self.deployment.cables.retain(|other| other.number != number);
+            return Err(failure);
         }
-        laid?;
         self.deployment.next_cable = number.saturating_add(1);
         self.save()?;
         Ok(cable)
@@ -52,6 +59,12 @@ impl Machines<'_> {
 
     /// Takes a cable away; both its ports are loose then.
     pub(super) async fn take_away(&mut self, cable: &Cable) -> Result<(), Failure> {
+        self.unplug_both(cable).await?;
+        self.deployment.cables.retain(|other| other.number != cable.number);
+        self.save()
+    }
+
+    async fn unplug_both(&self, cable: &Cable) -> Result<(), Failure> {
         let spec = self.spec()?;
         let mut without = spec.clone();
         without.cables.retain(|other| other.number != cable.number);
@@ -64,8 +77,7 @@ impl Machines<'_> {
             let found = Found { kind: Kind::Network, name: network.name.clone(), owner: spec.owner.clone() };
             self.libvirt.remove(&found).await.or_fail(Code::Unavailable)?;
         }
-        self.deployment.cables.retain(|other| other.number != cable.number);
-        self.save()
+        Ok(())
     }
 
     /// Gives a machine other memory or processors: it has them when it has power the next time. Who calls it saves that.

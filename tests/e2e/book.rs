@@ -6,10 +6,11 @@ use crate::mesh::{Mesh, libvirt_objects};
 use crate::{docs, experiments, inside};
 
 /// What is done, one after the other.
-const ACTS: [Act; 4] = [
+const ACTS: [Act; 5] = [
     ("inside", |mesh| inside::each_fault_is_seen_and_undone(mesh, "node1", "node2")),
     ("built", |_| docs::where_images_are_made()),
     ("pages", docs::on_a_mesh),
+    ("failures", docs::where_it_fails),
     // Its machines are of two sizes.
     ("placement", |mesh| experiments::passes(mesh, "placement")),
 ];

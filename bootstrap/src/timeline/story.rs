@@ -102,7 +102,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         let made = Entry { within: SECOND, ..ready(CUT - 3000 * SECOND, number, true) };
         Entry { at: made.at / SECOND * SECOND, ..made }
     }));
-    all.push(fault(CUT, "f1", "link cut", &[1, 3], "cut the cable node1-node3, for 30 s"));
+    all.push(fault(CUT, "f1", "link cut", &[1, 3], "cut the cable node1-node3"));
     all.push(carrier(CUT + 2_000, 1, 2, false));
     all.push(carrier(CUT + 3_000, 3, 0, false));
     all.push(node(CUT + 110_000, 1, Happening::Neighbour { port: "enp3s0".to_owned(), routes: false }));

@@ -15,7 +15,7 @@ fn a_bad_day_reads_like_a_story() {
         lines,
         [
             "Sunday 2026-11-29, +00:00",
-            "20:02:11.123              -      FAULT f1: cut the cable node1-node3, for 30 s",
+            "20:02:11.123              -      FAULT f1: cut the cable node1-node3",
             "20:02:11.125  +0.002      node1  enp3s0: no carrier (to node3)",
             "20:02:11.126  +0.003      node3  enp1s0: no carrier (to node1)",
             "20:02:11.233  +0.110      node1  enp3s0: no route leads by its neighbour",

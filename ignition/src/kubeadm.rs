@@ -138,13 +138,8 @@ pub fn control_plane_config(
 /// without a configuration it would ask the cluster, which may be waiting for them.
 #[must_use]
 pub fn renewal_config(site: &SitePlan, name: &NodeName, block: Block) -> String {
-    let cluster = json!({
-        "apiVersion": site.kubernetes.kubeadm_api().to_string(),
-        "kind": "ClusterConfiguration",
-        "kubernetesVersion": site.kubernetes,
-        "controlPlaneEndpoint": endpoint(&site.plan),
-    });
-    documents(&[local(site, name, block), cluster])
+    let wanted = ControlPlaneSpec::default();
+    documents(&[local(site, name, block), components::cluster(site, name, block, None, &wanted, &[])])
 }
 
 /// Of a machine that has joined already.

@@ -7,12 +7,14 @@ use ipnet::Ipv6Net;
 use mesh::Block;
 
 use crate::mesh::{Mesh, libvirt_objects, meshboot, root};
-use crate::{nodes, pods};
+use crate::{inside, nodes, pods};
 
 /// Machines of two sizes, from a file.
 pub(crate) const LINE: [&str; 3] = ["-f", "tests/e2e/line.yaml", "--install-deps"];
 /// A relay asks for its certificate as soon as it is a member; an emulated one makes its key in seconds.
 const CERTIFIED: Duration = Duration::from_secs(180);
+/// kubeadm makes ten keys, and servers start anew.
+const RENEWED: Duration = Duration::from_mins(10);
 
 #[test]
 #[ignore = "needs libvirt and minutes: cargo xtask vm"]
@@ -36,6 +38,7 @@ fn a_machine_boots_through_a_relay_and_all_of_it_can_be_taken_down() {
     the_image_tells_what_it_is_made_of();
     the_control_plane_comes_before_other_pods(&mesh);
     nodes::come_and_go(&mesh, "node2");
+    a_year_passes_for_the_seed(&mesh);
 
     mesh.teardown(&before);
 }
@@ -100,4 +103,34 @@ fn a_relay_shows_firmware_its_certificate(mesh: &Mesh) {
         let size = said.strip_prefix("200 ").and_then(|size| size.parse::<u64>().ok());
         size.is_some_and(|size| size > 1 << 20)
     });
+}
+
+/// Its clock is set nearly to the end of kubeadm's certificates: there are others then, and the servers have read them.
+fn a_year_passes_for_the_seed(mesh: &Mesh) {
+    let shown = |mesh: &Mesh| {
+        let ask = "for port in 6443 10257 10259 2379; do echo $port; openssl s_client -connect [::1]:$port </dev/null \
+                   2>/dev/null | openssl x509 -noout -fingerprint; done";
+        String::from_utf8_lossy(&mesh.ssh("seed", ask).stdout).into_owned()
+    };
+    // Of a server that is away nothing is shown; the controller manager and the scheduler have certificates of their own,
+    // made when they start.
+    let whole = |shown: &str| shown.matches("ingerprint=").count() == 4;
+    let before = shown(mesh);
+    assert!(whole(&before), "{before}");
+    let started = std::time::Instant::now();
+    let fault = inside::fault("clock seed +8280h");
+    mesh.wait("servers of the seed show other certificates", RENEWED, |mesh| {
+        let now = shown(mesh);
+        let others = now
+            .lines()
+            .zip(before.lines())
+            .filter(|(now, before)| now.contains("ingerprint=") && now != before);
+        whole(&now) && others.count() == 4
+    });
+    eprintln!("renewed, and read anew, in {} s", started.elapsed().as_secs());
+    let ends =
+        mesh.ssh("seed", "openssl x509 -noout -checkend 25920000 -in /etc/kubernetes/pki/apiserver.crt");
+    assert!(ends.status.success(), "{}", String::from_utf8_lossy(&ends.stdout));
+    inside::clear(&fault);
+    mesh.wait("the API server answers", RENEWED, |mesh| mesh.try_get(&["nodes"]).is_some());
 }

@@ -44,7 +44,15 @@ impl Root {
     /// The script with every path of the machine's moved into this root.
     fn moved(&self, script: &[u8]) -> String {
         let mut text = String::from_utf8(script.to_vec()).unwrap();
-        for folder in ["/etc/kubernetes", "/etc/meshboot", "/var/lib/", "/run/", "/usr/lib/meshboot"] {
+        for folder in [
+            "/etc/kubernetes",
+            "/etc/meshboot",
+            "/var/lib/",
+            "/var/log/",
+            "/run/",
+            "/sys/fs/cgroup",
+            "/usr/lib/meshboot",
+        ] {
             text = text.replace(folder, &format!("{}{folder}", self.0.path().display()));
         }
         text

@@ -1,12 +1,13 @@
 //! Asks all witnesses of a deployment at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use futures::future::join_all;
+use hardware::{Cable, End};
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
-use mesh::EventPage;
+use mesh::{EventPage, LinkId, MachineId};
 
 use super::clock::{Clock, Sample, frozen};
 use super::entry::Entry;
@@ -68,6 +69,9 @@ pub async fn collect(
     }
     let mut names = Names::new(&deployment.addresses, &pages);
     addresses.iter().for_each(|(name, vip)| names.add(*vip, name));
+    if !deployment.cables.is_empty() {
+        names.cable(ports(deployment));
+    }
 
     let asked = addresses.iter().map(async |(name, vip)| (name, ask(&observer, name, *vip).await));
     let mut entries: Vec<Entry> = Vec::new();
@@ -91,6 +95,16 @@ pub async fn collect(
 
     let timeline = Timeline::new(order(deployment, &addresses, &entries), entries, names);
     Ok(Timeline { witnesses, silent, stood, ..timeline })
+}
+
+/// The ports that cables are in, each as the near end of a link.
+fn ports(deployment: &Deployment) -> BTreeSet<LinkId> {
+    let ends = deployment.cables.iter().flat_map(Cable::ends);
+    let link = |end: End| {
+        let near = MachineId(deployment.id.machine_uuid(end.machine));
+        Some(LinkId { near, port: end.port.try_into().ok()? })
+    };
+    ends.filter_map(link).collect()
 }
 
 /// Every machine's address, from whoever knows it: the ledger, as nodes show it, and Kubernetes.

@@ -1,6 +1,6 @@
 //! What addresses and links are called: routes and cables are told of by the machines that they lead to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
@@ -14,6 +14,8 @@ use crate::why::far_name;
 pub struct Names {
     destinations: BTreeMap<Ipv6Net, String>,
     far: BTreeMap<LinkId, String>,
+    /// The ports that a cable is in, by the links whose near ends they are; none where nobody knows of cables.
+    cabled: Option<BTreeSet<LinkId>>,
 }
 
 // === impl Names ===
@@ -31,7 +33,13 @@ impl Names {
         Self {
             destinations: blocks.chain(anycasts).collect(),
             far: links.filter_map(|link| Some((link.link, far_name(link, &machines)?))).collect(),
+            cabled: None,
         }
+    }
+
+    /// Cables are in these ports, and in no others.
+    pub fn cable(&mut self, ports: BTreeSet<LinkId>) {
+        self.cabled = Some(ports);
     }
 
     /// A machine has this address.
@@ -39,6 +47,18 @@ impl Names {
         if let Ok(net) = Ipv6Net::new(vip, mesh::block::BLOCK_PREFIX_LEN) {
             self.destinations.entry(net.trunc()).or_insert_with(|| machine.to_owned());
         }
+    }
+
+    /// Whether anybody is known where a route leads.
+    #[must_use]
+    pub fn knows(&self, to: Ipv6Net) -> bool {
+        self.destinations.contains_key(&to)
+    }
+
+    /// Whether a cable may be in the port that is the near end of this link.
+    #[must_use]
+    pub fn may_have_cable(&self, link: LinkId) -> bool {
+        self.cabled.as_ref().is_none_or(|cabled| cabled.contains(&link))
     }
 
     /// Where a route leads.

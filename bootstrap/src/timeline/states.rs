@@ -9,6 +9,7 @@ use super::Timeline;
 use super::entry::What;
 use super::journal::{Act, Fault};
 use super::kubernetes::{Change, PodFate};
+use super::names::Names;
 
 /// So long after a node was made it may have been not Ready for the first time, rather than again.
 const YOUNG: u64 = 2_000_000;
@@ -73,6 +74,8 @@ pub struct Lane {
     pub routes: Vec<Span<State>>,
     /// What happened to its pods and services.
     pub marks: Vec<(u64, Mark)>,
+    /// When it was deleted, if it is not there any more.
+    pub deleted: Option<u64>,
 }
 
 /// What the lanes of one timeline are.
@@ -115,9 +118,14 @@ fn lane(machine: &str, timeline: &Timeline) -> Lane {
         }
         let is_its = entry.machines.iter().any(|name| name == machine);
         match &entry.detail {
-            What::Act(act) => walk.act(machine, is_its, at, act),
+            What::Act(act) => {
+                walk.act(machine, is_its, at, act);
+                if matches!(act, Act::MachineDeleted { .. }) {
+                    walk.forget_strangers(at);
+                }
+            }
             What::Boot(_) if is_its => walk.power.end(at),
-            What::Node(happening) if is_its => walk.happening(&mut lane, at, happening),
+            What::Node(happening) if is_its => walk.happening(&mut lane, &timeline.names, at, happening),
             What::Kubernetes(change) if is_its => walk.change(&mut lane, at, change),
             What::Boot(_) | What::Node(_) | What::Kubernetes(_) => {}
         }
@@ -129,6 +137,7 @@ fn lane(machine: &str, timeline: &Timeline) -> Lane {
     lane.power = walk.power.spans;
     lane.cables = walk.cables.track.spans;
     lane.routes = walk.routes.track.spans;
+    lane.deleted = walk.deleted;
     lane
 }
 
@@ -157,6 +166,9 @@ struct Walk {
     made: Option<u64>,
     /// The fault that holds the machine.
     holder: Option<String>,
+    deleted: Option<u64>,
+    /// Whither routes are missing that no machine is known at.
+    strangers: Vec<String>,
 }
 
 // === impl State ===
@@ -224,8 +236,11 @@ impl Walk {
             }
             Act::MachineStarted { machine: started } if started == machine => self.power.end(at),
             Act::MachineDeleted { machine: deleted } if deleted == machine => {
-                self.power.begin(at, State::Off)
+                self.power.begin(at, State::Off);
+                self.deleted = Some(at);
             }
+            // Names can be used again.
+            Act::MachineAdded { machine: added } if added == machine => self.deleted = None,
             Act::Deployed { .. }
             | Act::FaultInjected(_)
             | Act::FaultUndone { .. }
@@ -234,6 +249,13 @@ impl Walk {
             | Act::MachineStopped { .. }
             | Act::MachineDeleted { .. }
             | Act::Noted { .. } => {}
+        }
+    }
+
+    /// A machine was deleted: nobody misses it any more.
+    fn forget_strangers(&mut self, at: u64) {
+        for to in std::mem::take(&mut self.strangers) {
+            self.routes.set(at, State::NoRoute, to, false);
         }
     }
 
@@ -247,7 +269,7 @@ impl Walk {
         }
     }
 
-    fn happening(&mut self, lane: &mut Lane, at: u64, happening: &Happening) {
+    fn happening(&mut self, lane: &mut Lane, names: &Names, at: u64, happening: &Happening) {
         match happening {
             Happening::Started { .. } => {
                 // It looks at everything anew.
@@ -255,12 +277,20 @@ impl Walk {
                 self.cables.clear(at);
                 self.routes.clear(at);
             }
-            Happening::Carrier { port, carries, .. } => {
-                self.cables.set(at, State::NoCarrier, port.clone(), !carries);
+            Happening::Carrier { port, link, carries } => {
+                // A port whose cable was taken away misses nothing, nor does it miss who was at its other end.
+                let is_missing = !carries && names.may_have_cable(*link);
+                self.cables.set(at, State::NoCarrier, port.clone(), is_missing);
             }
             Happening::Route { to, paths, .. } => {
+                let net = *to;
                 let is_missing = *paths == 0 && !self.held.contains(to);
-                self.routes.set(at, State::NoRoute, to.to_string(), is_missing);
+                let to = to.to_string();
+                self.strangers.retain(|stranger| *stranger != to);
+                if is_missing && !names.knows(net) {
+                    self.strangers.push(to.clone());
+                }
+                self.routes.set(at, State::NoRoute, to, is_missing);
             }
             Happening::Anycast { address, held, .. } => {
                 let to = Ipv6Net::from(*address);

@@ -61,7 +61,8 @@ pub fn svg(timeline: &Timeline, options: &Options) -> String {
     let (from, to) = window(timeline, &faults, options);
     let visible =
         faults.into_iter().filter(|fault| fault.from <= to && fault.to.is_none_or(|end| end >= from));
-    Picture::new(lanes(timeline), visible.collect(), (from, to), options).draw()
+    let lanes = lanes(timeline).into_iter().filter(|lane| lane.deleted.is_none_or(|at| at >= from));
+    Picture::new(lanes.collect(), visible.collect(), (from, to), options).draw()
 }
 
 /// What is shown of all that is known.

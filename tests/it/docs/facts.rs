@@ -133,9 +133,10 @@ fn what_is_quoted_is_said_somewhere() {
     let mut quoted = 0;
     for span in page.spans() {
         // Commands, options, names and paths are looked at elsewhere; a message is a sentence.
-        let is_command = ["meshboot ", "./", "-", "kubectl ", "journalctl ", "vtysh ", "ctr ", "sysctl "]
-            .iter()
-            .any(|start| span.it.starts_with(start));
+        let is_command =
+            ["meshboot ", "./", "-", "kubectl ", "journalctl ", "kubeadm ", "vtysh ", "ctr ", "sysctl "]
+                .iter()
+                .any(|start| span.it.starts_with(start));
         if is_command || !span.it.contains(' ') {
             continue;
         }

@@ -78,6 +78,29 @@ fn an_address_of_its_own_needs_no_route() {
 }
 
 #[test]
+fn nobody_misses_a_machine_that_was_deleted() {
+    let name = story::machine(2).name.to_string();
+    let act = |at, act| Entry::of_act(at, act);
+    let nobody = "2001:db8::ffff:0/119".parse().unwrap();
+    let entries = vec![
+        story::node(1, 1, Happening::Route { to: nobody, paths: 0, before: 1 }),
+        story::carrier(2, 1, 1, false),
+        story::carrier(2, 1, 0, false),
+        act(3, Act::MachineDeleted { machine: name.clone() }),
+        story::carrier(4, 1, 0, true),
+    ];
+    let names = story::machine(1).name.to_string();
+    let mut timeline = Timeline::new(vec![names, name.clone()], entries.clone(), story::names());
+    timeline.names.cable([story::link(1, 0)].into());
+    let [neighbour, deleted] = &lanes(&timeline)[..] else { panic!("two machines") };
+    assert_eq!(neighbour.routes, [span(1, 3, State::NoRoute)]);
+    assert_eq!(neighbour.cables, [span(2, 4, State::NoCarrier)]);
+    assert_eq!((neighbour.deleted, deleted.deleted), (None, Some(3)));
+    let again = [entries, vec![act(5, Act::MachineAdded { machine: name.clone() })]].concat();
+    assert_eq!(lanes(&Timeline::new(vec![name], again, story::names()))[0].deleted, None);
+}
+
+#[test]
 fn two_ports_without_a_carrier_are_one_span() {
     let entries = vec![
         story::carrier(1, 1, 0, false),

@@ -21,12 +21,11 @@ const ONLY: &str = "MESHBOOT_TEST_ONLY";
 /// Something that is done to a mesh, by name.
 pub(crate) type Act = (&'static str, fn(&Mesh));
 /// What is done, one after the other.
-const ACTS: [Act; 6] = [
+const ACTS: [Act; 5] = [
     ("joined", joined),
     ("experiments", experimented),
     ("file", whole::changed_by_its_file),
     ("snapshot", whole::kept_and_put_back),
-    ("beside", whole::beside_another),
     ("broken", broken),
 ];
 

@@ -18,7 +18,7 @@ const ACTS: [Act; 6] = [
 ];
 
 #[test]
-#[ignore = "needs libvirt and half an hour: cargo xtask vm book"]
+#[ignore = "needs libvirt and an hour: cargo xtask vm book"]
 fn what_the_book_shows_is_so_and_faults_inside_nodes_come_and_go() {
     let before = libvirt_objects();
     let mesh = Mesh::deploy(&LINE);

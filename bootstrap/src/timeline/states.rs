@@ -118,12 +118,7 @@ fn lane(machine: &str, timeline: &Timeline) -> Lane {
         }
         let is_its = entry.machines.iter().any(|name| name == machine);
         match &entry.detail {
-            What::Act(act) => {
-                walk.act(machine, is_its, at, act);
-                if matches!(act, Act::MachineDeleted { .. }) {
-                    walk.forget_strangers(at);
-                }
-            }
+            What::Act(act) => walk.act(machine, &timeline.names, is_its, at, act),
             What::Boot(_) if is_its => walk.power.end(at),
             What::Node(happening) if is_its => walk.happening(&mut lane, &timeline.names, at, happening),
             What::Kubernetes(change) if is_its => walk.change(&mut lane, at, change),
@@ -167,8 +162,6 @@ struct Walk {
     /// The fault that holds the machine.
     holder: Option<String>,
     deleted: Option<u64>,
-    /// Whither routes are missing that no machine is known at.
-    strangers: Vec<String>,
 }
 
 // === impl State ===
@@ -223,7 +216,7 @@ impl Any {
 // === impl Walk ===
 
 impl Walk {
-    fn act(&mut self, machine: &str, is_its: bool, at: u64, act: &Act) {
+    fn act(&mut self, machine: &str, names: &Names, is_its: bool, at: u64, act: &Act) {
         match act {
             Act::FaultInjected(fault) if is_its => match fault.kind.as_str() {
                 "node kill" | "node reboot" | "node wipe" => self.lose(at, State::Off, &fault.id),
@@ -235,9 +228,18 @@ impl Walk {
                 self.power.begin(at, State::Off);
             }
             Act::MachineStarted { machine: started } if started == machine => self.power.end(at),
-            Act::MachineDeleted { machine: deleted } if deleted == machine => {
-                self.power.begin(at, State::Off);
-                self.deleted = Some(at);
+            Act::MachineDeleted { machine: deleted } => {
+                if deleted == machine {
+                    self.power.begin(at, State::Off);
+                    self.deleted = Some(at);
+                }
+                // Nobody is missed any more who is not known.
+                let is_known = |to: &str| to.parse().is_ok_and(|to| names.knows(to));
+                let strangers: Vec<String> =
+                    self.routes.open.iter().filter(|to| !is_known(to)).cloned().collect();
+                for to in strangers {
+                    self.routes.set(at, State::NoRoute, to, false);
+                }
             }
             // Names can be used again.
             Act::MachineAdded { machine: added } if added == machine => self.deleted = None,
@@ -247,15 +249,7 @@ impl Walk {
             | Act::MachineAdded { .. }
             | Act::MachineStarted { .. }
             | Act::MachineStopped { .. }
-            | Act::MachineDeleted { .. }
             | Act::Noted { .. } => {}
-        }
-    }
-
-    /// A machine was deleted: nobody misses it any more.
-    fn forget_strangers(&mut self, at: u64) {
-        for to in std::mem::take(&mut self.strangers) {
-            self.routes.set(at, State::NoRoute, to, false);
         }
     }
 
@@ -283,14 +277,8 @@ impl Walk {
                 self.cables.set(at, State::NoCarrier, port.clone(), is_missing);
             }
             Happening::Route { to, paths, .. } => {
-                let net = *to;
                 let is_missing = *paths == 0 && !self.held.contains(to);
-                let to = to.to_string();
-                self.strangers.retain(|stranger| *stranger != to);
-                if is_missing && !names.knows(net) {
-                    self.strangers.push(to.clone());
-                }
-                self.routes.set(at, State::NoRoute, to, is_missing);
+                self.routes.set(at, State::NoRoute, to.to_string(), is_missing);
             }
             Happening::Anycast { address, held, .. } => {
                 let to = Ipv6Net::from(*address);

@@ -17,7 +17,7 @@ const HELP: &str = "\
 cargo xtask ci [--install-deps]     what CI runs: format, lints, docs, unit, property and network-namespace tests,
                                     real firmware, then a mesh of virtual machines
 cargo xtask vm [--install-deps]     that mesh alone: seed and two machines in a line, then teardown
-cargo xtask vm book                 what the book shows on a mesh, and faults inside its nodes: half an hour
+cargo xtask vm book                 what the book shows on a mesh, faults inside its nodes, another mesh beside it: an hour
 cargo xtask vm control-planes       three control planes in a ring, each of which dies in turn, the seed included: two hours
 cargo xtask vm triangle             three control planes in a ring of three, as much as two processors can emulate: two hours
 cargo xtask vm grid                 README's mesh of five, its cables cut and its machines' plugs pulled: an hour
